@@ -1,0 +1,98 @@
+# Every target sets up what it needs: a Python 3.11+ with venv is all that has to be there.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+GEN := protos/gen
+PROTOS := $(shell find protos/linkspan -name '*.proto')
+
+# Arguments for `make run` and `make test`: make run ARGS="--port 0", make test ARGS="-k guard".
+ARGS ?=
+
+.PHONY: help run test test-fast lint format proto proto-check lock clean
+.DEFAULT_GOAL := help
+
+help: ## Print this list.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+run: $(VENV)/run.stamp ## Start a session server and a worker on loopback (Ctrl-C stops both).
+	@exec $(BIN)/linkspan run $(ARGS)
+
+test: $(VENV)/dev.stamp ## Run all tests.
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(VENV)/dev.stamp ## Run the tests that start no process.
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+lint: $(VENV)/dev.stamp ## Check format, lint, types, imports, protos and generated code.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	@$(MAKE) --no-print-directory proto-check
+
+format: $(VENV)/dev.stamp ## Rewrite the code in the house format.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: $(VENV)/dev.stamp ## Rebuild the generated code from protos/.
+	@rm -rf $(GEN)/linkspan
+	@$(MAKE) --no-print-directory protoc OUT=$(GEN)
+
+.PHONY: protoc
+protoc:
+	@mkdir -p $(OUT)
+	$(BIN)/python -m grpc_tools.protoc --proto_path=protos \
+		--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+		--plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+		--python_out=$(OUT) --grpc_python_out=$(OUT) --mypy_out=$(OUT) --mypy_grpc_out=$(OUT) \
+		$(PROTOS:protos/%=%)
+
+proto-check: $(VENV)/dev.stamp ## Fail if the generated code is not what `make proto` makes.
+	@rm -rf $(VENV)/proto-check
+	@$(MAKE) --no-print-directory protoc OUT=$(VENV)/proto-check >/dev/null
+	@diff -r --exclude=__pycache__ $(VENV)/proto-check/linkspan $(GEN)/linkspan \
+		|| { echo "generated code is out of date: run 'make proto' and commit the result" >&2; exit 1; }
+
+lock: $(VENV)/bin/uv ## Resolve the newest dependencies anew and write the lock files.
+	$(BIN)/uv pip compile pyproject.toml $(LOCK_FLAGS) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml $(LOCK_FLAGS) --group dev -c requirements.lock \
+		-o requirements-dev.lock
+	$(BIN)/uv pip compile --group build $(LOCK_FLAGS) -c requirements-dev.lock \
+		-o requirements-build.lock
+
+# No index address may end up in a lock file, whatever the machine is set to.
+LOCK_FLAGS := --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
+
+clean: ## Remove all that the other targets made, sessions on disk included.
+	rm -rf $(VENV) .linkspan .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- set-up ------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Linkspan needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "No virtual environment: on Debian, apt install python3-venv" >&2; exit 1; }
+
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# The build tools have a lock of their own, so that building fetches nothing that is not pinned.
+$(VENV)/run.stamp: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
+	@echo "Setting up (once, about half a minute) ..."
+	$(PIP_INSTALL) --require-hashes -r requirements-build.lock
+	$(PIP_INSTALL) --require-hashes -r requirements.lock
+	$(PIP_INSTALL) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
+	@echo "Setting up the development tools (once, about a minute) ..."
+	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/bin/uv: | $(BIN)/python
+	$(PIP_INSTALL) uv
