@@ -199,8 +199,14 @@ class Post(_message.Message):
 
     MESSAGE_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
+    SINGLE_ANSWER_FIELD_NUMBER: _builtins.int
     message: _builtins.str
     """One JSON-RPC message (request, notification or response) in UTF-8. At most 4 MiB."""
+    single_answer: _builtins.bool
+    """Whether the client takes one answer and nothing before it, because it does not accept an event
+    stream. If true, notifications on the way are dropped, and requests of the server to the client
+    fail at once. Default: false.
+    """
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.Header]:
         """Headers of the HTTP request whose names start with "mcp-". At most 100. Default: none."""
@@ -210,10 +216,11 @@ class Post(_message.Message):
         *,
         message: _builtins.str = ...,
         headers: _abc.Iterable[_session_pb2.Header] | None = ...,
+        single_answer: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "message", b"message", "single_answer", b"single_answer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -265,7 +272,6 @@ class HandleRequestResponse(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     LISTENING_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
-    CANCELLED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def accepted(self) -> Global___Accepted:
         """The POSTed notification or response was taken. The only event of its call."""
@@ -282,12 +288,6 @@ class HandleRequestResponse(_message.Message):
     def ended(self) -> Global___Ended:
         """The session has ended. The only event of its call."""
 
-    @_builtins.property
-    def cancelled(self) -> Global___Cancelled:
-        """The client cancelled the request with "notifications/cancelled": there will be no answer. The
-        last event of its call.
-        """
-
     def __init__(
         self,
         *,
@@ -295,13 +295,12 @@ class HandleRequestResponse(_message.Message):
         message: _session_pb2.Message | None = ...,
         listening: Global___Listening | None = ...,
         ended: Global___Ended | None = ...,
-        cancelled: Global___Cancelled | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "cancelled", b"cancelled", "ended", b"ended", "event", b"event", "listening", b"listening", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "ended", b"ended", "event", b"event", "listening", b"listening", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "cancelled", b"cancelled", "ended", b"ended", "event", b"event", "listening", b"listening", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "ended", b"ended", "event", b"event", "listening", b"listening", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "message", "listening", "ended", "cancelled"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "message", "listening", "ended"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -357,23 +356,6 @@ class Ended(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Ended: _TypeAlias = Ended  # noqa: Y015
-
-@_typing.final
-class Cancelled(_message.Message):
-    """A request was cancelled by its client."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Cancelled: _TypeAlias = Cancelled  # noqa: Y015
 
 @_typing.final
 class GetSessionRequest(_message.Message):

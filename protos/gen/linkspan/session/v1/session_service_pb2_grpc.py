@@ -83,7 +83,8 @@ class SessionServiceServicer:
 
         Cancelling the call cancels a request of MCP 2026-07-28 and closes a listening stream. It does
         not cancel a request of an earlier version, whose handler runs on until it is done or until the
-        call's deadline has passed; only "notifications/cancelled" stops that one.
+        call's deadline has passed; only "notifications/cancelled" stops that one, and is answered with
+        the JSON-RPC error -32800 "Request cancelled".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

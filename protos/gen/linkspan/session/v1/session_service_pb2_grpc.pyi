@@ -53,7 +53,8 @@ class SessionServiceStub:
 
     Cancelling the call cancels a request of MCP 2026-07-28 and closes a listening stream. It does
     not cancel a request of an earlier version, whose handler runs on until it is done or until the
-    call's deadline has passed; only "notifications/cancelled" stops that one.
+    call's deadline has passed; only "notifications/cancelled" stops that one, and is answered with
+    the JSON-RPC error -32800 "Request cancelled".
     """
     GetSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.GetSessionRequest, _session_service_pb2.GetSessionResponse]
     """Returns what is on record about one session, whomever it belongs to. For operators."""
@@ -80,7 +81,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
 
     Cancelling the call cancels a request of MCP 2026-07-28 and closes a listening stream. It does
     not cancel a request of an earlier version, whose handler runs on until it is done or until the
-    call's deadline has passed; only "notifications/cancelled" stops that one.
+    call's deadline has passed; only "notifications/cancelled" stops that one, and is answered with
+    the JSON-RPC error -32800 "Request cancelled".
     """
     GetSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.GetSessionRequest, _session_service_pb2.GetSessionResponse]  # type: ignore[assignment]
     """Returns what is on record about one session, whomever it belongs to. For operators."""
@@ -116,7 +118,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Cancelling the call cancels a request of MCP 2026-07-28 and closes a listening stream. It does
         not cancel a request of an earlier version, whose handler runs on until it is done or until the
-        call's deadline has passed; only "notifications/cancelled" stops that one.
+        call's deadline has passed; only "notifications/cancelled" stops that one, and is answered with
+        the JSON-RPC error -32800 "Request cancelled".
         """
 
     @_abc_1.abstractmethod

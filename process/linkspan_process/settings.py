@@ -1,0 +1,152 @@
+"""Settings as one frozen dataclass a service, read from the environment and the command line.
+
+A service declares each setting once, with `setting(...)`: name, default, unit, help and parser.
+From that one table come the environment variable (`PREFIX_NAME`), the flag (`--name`), the help
+text and the checks. A flag wins over the environment, which wins over the default. Nothing here
+reads `os.environ` by itself.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final, Protocol, TypeVar
+
+from linkspan_process.errors import SettingError
+
+T = TypeVar("T")
+C = TypeVar("C", bound="Settings")
+
+_DECLARATION: Final = "linkspan.setting"
+
+
+class Settings(Protocol):
+    """A frozen dataclass whose fields were declared with `setting`."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Declaration:
+    parse: Callable[[str], object]
+    help: str
+    metavar: str
+
+
+def setting(default: T, *, parse: Callable[[str], T], help: str, metavar: str) -> T:  # noqa: A002
+    """Declare one field of a settings dataclass.
+
+    Args:
+        default: What it is when nobody says.
+        parse: Turns text into the value; raises ValueError with a reason that fits after
+            "NAME: ".
+        help: One line for people; says the unit.
+        metavar: What stands for the value in help texts.
+    """
+    declaration = _Declaration(parse, help, metavar)
+    return dataclasses.field(default=default, metadata={_DECLARATION: declaration})
+
+
+def from_env(settings: type[C], environ: Mapping[str, str], *, prefix: str) -> C:
+    """Read settings from environment variables that start with `prefix`.
+
+    Raises:
+        SettingError: A variable with the prefix is not a setting, or a value is bad.
+    """
+    declared = {prefix + name.upper(): (name, each) for name, each in _declarations(settings)}
+    values: dict[str, object] = {}
+    for variable, text in environ.items():
+        if not variable.startswith(prefix):
+            continue
+        if variable not in declared:
+            known = ", ".join(sorted(declared))
+            raise SettingError(f"{variable} is not a setting; the settings are {known}")
+        name, declaration = declared[variable]
+        values[name] = _parse(variable, declaration, text)
+    return settings(**values)
+
+
+def add_flags(parser: argparse.ArgumentParser, settings: type[Settings], *, prefix: str) -> None:
+    """Add one flag a setting to `parser`; its help names the variable and the default."""
+    defaults = settings()
+    for name, declaration in _declarations(settings):
+        default = getattr(defaults, name)
+        shown = "none" if default in ("", None) else default
+        parser.add_argument(
+            "--" + name.replace("_", "-"),
+            dest=name,
+            default=None,
+            metavar=declaration.metavar,
+            help=f"{declaration.help} (default: {shown}; {prefix}{name.upper()})",
+        )
+
+
+def with_flags(base: C, arguments: argparse.Namespace) -> C:
+    """Return `base` with every flag that was given on the command line put over it.
+
+    Raises:
+        SettingError: A flag's value is bad.
+    """
+    values: dict[str, object] = {}
+    for name, declaration in _declarations(type(base)):
+        text: str | None = getattr(arguments, name, None)
+        if text is not None:
+            values[name] = _parse("--" + name.replace("_", "-"), declaration, text)
+    return dataclasses.replace(base, **values)
+
+
+def parse_text(text: str) -> str:
+    """Take any text."""
+    return text
+
+
+def parse_path(text: str) -> Path:
+    """Take a file system path; `~` is the home directory."""
+    if not text:
+        raise ValueError("must not be empty")
+    return Path(text).expanduser()
+
+
+def parse_port(text: str) -> int:
+    """Take a TCP port from 0 to 65535; 0 takes a free one."""
+    try:
+        port = int(text)
+    except ValueError:
+        port = -1
+    if not 0 <= port <= 65535:  # noqa: PLR2004 - the range of a TCP port
+        raise ValueError(f"must be a port from 0 to 65535, not {text!r}")
+    return port
+
+
+def parse_seconds(text: str) -> float:
+    """Take a positive number of seconds, at most a week."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 7 * 24 * 3600:
+        raise ValueError(f"must be seconds, more than 0 and at most a week, not {text!r}")
+    return seconds
+
+
+def parse_choice(*choices: str) -> Callable[[str], str]:
+    """Make a parser that takes one of `choices`, in any case."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}, not {text!r}")
+        return text.lower()
+
+    return parse
+
+
+def _declarations(settings: type[Settings]) -> list[tuple[str, _Declaration]]:
+    return [(field.name, field.metadata[_DECLARATION]) for field in dataclasses.fields(settings)]
+
+
+def _parse(name: str, declaration: _Declaration, text: str) -> object:
+    try:
+        return declaration.parse(text)
+    except ValueError as error:
+        raise SettingError(f"{name}: {error}") from None
