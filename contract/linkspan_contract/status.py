@@ -15,6 +15,7 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+
 from linkspan.session.v1.session_service_pb2 import ErrorReason
 
 ERROR_DOMAIN: Final = "linkspan.session.v1"

@@ -1,0 +1,151 @@
+"""The requests that a session's handlers have put to the client and that wait for an answer.
+
+The answer comes as a message of its own, posted by the client. The first answer counts; a second
+one, or one to nothing, is dropped.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind, StatusCode
+
+from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
+from linkspan_contract.envelope import INTERNAL_ERROR, JsonObject, RequestId, Response
+from linkspan_propagation import inject_into_fields
+from linkspan_session.calls import SESSION_ENDED, TIMED_OUT, same_id
+from linkspan_session.events import request_event
+from linkspan_session.kernel import AskError, Failed, OnProgress
+
+logger = logging.getLogger(__name__)
+_tracer: Final = trace.get_tracer("linkspan.session")
+
+UNDELIVERED: Final = Failed(-32000, "The client is not listening")
+"""How a request ends that there was no stream for; the SDKs' "connection closed"."""
+
+Send = Callable[[HandleRequestResponse], Awaitable[bool]]
+"""Writes an event towards the client; False if nobody reads."""
+
+
+@dataclass(slots=True, eq=False)
+class _Ask:
+    answer: asyncio.Future[Response]
+    on_progress: OnProgress | None
+
+
+class Asks:
+    """What one session's handlers wait for. Ids are unique within the session."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(1)
+        self._waiting: dict[RequestId, _Ask] = {}
+
+    async def ask(
+        self,
+        send: Send,
+        method: str,
+        params: Mapping[str, Any] | None,
+        *,
+        timeout_seconds: float | None,
+        on_progress: OnProgress | None,
+    ) -> JsonObject:
+        """Send a request to the client and wait for its answer; see `Outlet.ask`.
+
+        Cancelling it forgets the request: a later answer is dropped.
+        """
+        request_id = next(self._ids)
+        ask = _Ask(asyncio.get_running_loop().create_future(), on_progress)
+        self._waiting[request_id] = ask
+        try:
+            with _tracer.start_as_current_span(
+                method,
+                kind=SpanKind.CLIENT,
+                attributes={"mcp.method.name": method, "jsonrpc.request.id": str(request_id)},
+                record_exception=False,
+                set_status_on_exception=False,
+            ) as span:
+                try:
+                    return await self._ask(ask, request_id, send, method, params, timeout_seconds)
+                except AskError as error:
+                    code = str(error.reason.code)
+                    span.set_attributes({"error.type": code, "rpc.response.status_code": code})
+                    span.set_status(StatusCode.ERROR)
+                    raise
+        finally:
+            del self._waiting[request_id]
+
+    def take(self, response: Response) -> bool:
+        """Hand a client's answer to whoever waits for it; False if nobody does."""
+        ask = self._find(response.id)
+        if ask is None or ask.answer.done():
+            logger.info("dropped an answer to a request that nobody waits for")
+            return False
+        ask.answer.set_result(response)
+        return True
+
+    async def report(self, params: JsonObject | None) -> None:
+        """Hand a client's `notifications/progress` to whoever asked for it."""
+        report = params or {}
+        token, progress = report.get("progressToken"), report.get("progress")
+        if not isinstance(token, str | int) or not isinstance(progress, int | float):
+            return
+        ask = self._find(token)
+        if ask is not None and ask.on_progress is not None:
+            total, message = report.get("total"), report.get("message")
+            await ask.on_progress(
+                progress,
+                total if isinstance(total, int | float) else None,
+                message if isinstance(message, str) else None,
+            )
+
+    def give_up(self) -> None:
+        """End every wait: the session is over."""
+        for request_id, ask in self._waiting.items():
+            if not ask.answer.done():
+                reason: JsonObject = {"code": SESSION_ENDED.code, "message": SESSION_ENDED.message}
+                ask.answer.set_result(Response(request_id, None, reason))
+
+    def _find(self, request_id: RequestId) -> _Ask | None:
+        for waiting_id, ask in self._waiting.items():
+            if same_id(waiting_id, request_id):
+                return ask
+        return None
+
+    @staticmethod
+    async def _ask(
+        ask: _Ask,
+        request_id: RequestId,
+        send: Send,
+        method: str,
+        params: Mapping[str, Any] | None,
+        timeout_seconds: float | None,
+    ) -> JsonObject:
+        body: JsonObject = dict(params or {})
+        meta: JsonObject = {**(body.get("_meta") or {}), **inject_into_fields()}
+        if ask.on_progress is not None:
+            meta["progressToken"] = request_id
+        if meta:
+            body["_meta"] = meta
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                if not await send(request_event(request_id, method, body or None)):
+                    raise AskError(UNDELIVERED)
+                response = await ask.answer
+        except TimeoutError:
+            raise AskError(TIMED_OUT) from None
+        if response.result is not None:
+            return response.result
+        raise AskError(_failed(response.error or {}))
+
+
+def _failed(error: JsonObject) -> Failed:
+    code, message = error.get("code"), error.get("message")
+    return Failed(
+        code if isinstance(code, int) else INTERNAL_ERROR,
+        message if isinstance(message, str) else "The client answered with an error",
+        error.get("data"),
+    )

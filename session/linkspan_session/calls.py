@@ -1,0 +1,150 @@
+"""The requests that are running: each is one task, and ends in exactly one answer.
+
+Above lie `live` (the calls of one session) and `host` (the calls without a session). A call's task
+has a life of its own, apart from the RPC that brought it, but inherits the RPC's context, so that
+its spans nest below the RPC's.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from linkspan_contract.envelope import REQUEST_CANCELLED, REQUEST_TIMEOUT, Request, RequestId
+from linkspan_session.events import answer_event
+from linkspan_session.exchange import Exchange
+from linkspan_session.kernel import Answer, Call, Failed
+
+CANCELLED: Final = Failed(REQUEST_CANCELLED, "Request cancelled")
+"""The answer to a request whose client sent `notifications/cancelled`, as the SDK has it."""
+
+TIMED_OUT: Final = Failed(REQUEST_TIMEOUT, "Request timed out")
+"""The answer to a request whose deadline passed."""
+
+SESSION_ENDED: Final = Failed(-32000, "The session ended before the request was answered")
+"""The answer to a request whose session was ended; the code is the SDKs' "connection closed"."""
+
+SHUTTING_DOWN: Final = Failed(-32000, "The server shut down before the request was answered")
+"""The answer to a request that did not end within the time that a drain allows."""
+
+BeforeAnswer = Callable[[Answer], Awaitable[None]]
+"""Runs after the handler and before its answer leaves; what it raises replaces the answer."""
+
+
+@dataclass(slots=True, eq=False)
+class RunningCall:
+    """A request and the task that runs it."""
+
+    request: Request
+    call: Call
+    exchange: Exchange
+    task: asyncio.Task[None] | None = None
+    stopped_with: Failed | None = None
+    answered: bool = False
+
+    def stop(self, answer: Failed) -> None:
+        """Cancel the handler and answer with `answer`; does nothing if it has ended already."""
+        if self.stopped_with is None and not self.answered and self.task is not None:
+            self.stopped_with = answer
+            self.call.cancel_requested.set()
+            self.task.cancel()
+
+
+class RunningCalls:
+    """The table of what runs, found by request id.
+
+    Two calls may run under one id, since nobody stops a client from reusing one: each has its own
+    exchange, so their answers do not cross.
+    """
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
+        self._running: set[RunningCall] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(
+        self,
+        request: Request,
+        call: Call,
+        exchange: Exchange,
+        answer: Coroutine[Any, Any, Answer],
+        *,
+        timeout_seconds: float,
+        before_answer: BeforeAnswer | None = None,
+    ) -> RunningCall:
+        """Run `answer` in a task and finish `exchange` with what it returns.
+
+        Args:
+            request: What was asked.
+            call: The handler's context, to tell it of a cancellation.
+            exchange: Where the answer goes; it always ends, whatever happens.
+            answer: The handler's work.
+            timeout_seconds: How long the work may take.
+            before_answer: Runs between the work and its answer.
+        """
+        running = RunningCall(request, call, exchange)
+        self._running.add(running)
+        running.task = self._tasks.create_task(
+            self._run(running, answer, timeout_seconds, before_answer)
+        )
+        return running
+
+    def stop(self, request_id: RequestId, answer: Failed) -> None:
+        """Stop what runs under an id; an id that nothing runs under is no error."""
+        for running in list(self._running):
+            if same_id(running.request.id, request_id):
+                running.stop(answer)
+
+    def stop_all(self, answer: Failed) -> None:
+        """Stop everything."""
+        for running in list(self._running):
+            running.stop(answer)
+
+    async def wait(self) -> None:
+        """Wait until nothing that runs now is running any more."""
+        tasks = [running.task for running in self._running if running.task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _run(
+        self,
+        running: RunningCall,
+        answer: Coroutine[Any, Any, Answer],
+        timeout_seconds: float,
+        before_answer: BeforeAnswer | None,
+    ) -> None:
+        exchange = running.exchange
+        try:
+            outcome = await self._outcome(running, answer, timeout_seconds)
+            running.answered = True
+            if before_answer is not None:
+                await before_answer(outcome)
+            exchange.finish(answer_event(running.request.id, outcome))
+        except Exception as error:  # noqa: BLE001 - it must reach the caller, and nobody else
+            exchange.fail(error)
+        finally:
+            self._running.discard(running)
+            exchange.finish()
+
+    @staticmethod
+    async def _outcome(
+        running: RunningCall, answer: Coroutine[Any, Any, Answer], timeout_seconds: float
+    ) -> Answer:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                outcome = await answer
+        except TimeoutError:
+            return TIMED_OUT
+        except asyncio.CancelledError:
+            if running.stopped_with is None:
+                raise
+            return running.stopped_with
+        # A handler may swallow its cancellation; the client still gets the answer it asked for.
+        return running.stopped_with or outcome
+
+
+def same_id(one: RequestId, other: RequestId) -> bool:
+    """Tell whether two ids name one request; clients that write 7 as "7" are known."""
+    return one == other or str(one) == str(other)

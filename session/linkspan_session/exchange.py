@@ -1,0 +1,115 @@
+"""The stream of one answer: a handler writes events, one reader takes them, either may go away.
+
+An exchange belongs to one `HandleRequest` call. The handler and the call have lives of their own:
+in the handshake era a handler outlives a call whose client went away, so writing to an exchange
+without a reader is no error, it just says so. Invariants: events are read in the order they were
+written; nothing follows the last one; a buffer never holds more than its bound and one event.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
+
+DEFAULT_MAX_BUFFERED_BYTES: Final = 8 * 1024 * 1024
+"""How far a reader may fall behind, in bytes of protobuf."""
+
+
+class Exchange:
+    """A bounded, ordered stream of events with one reader."""
+
+    def __init__(
+        self,
+        *,
+        max_buffered_bytes: int = DEFAULT_MAX_BUFFERED_BYTES,
+        on_detach: Callable[[], None] | None = None,
+    ) -> None:
+        """Make an empty stream.
+
+        Args:
+            max_buffered_bytes: How far the reader may fall behind, in bytes of protobuf.
+            on_detach: Called once if the reader goes away before the stream has ended.
+        """
+        self.on_detach = on_detach
+        self._max_buffered_bytes = max_buffered_bytes
+        self._events: deque[HandleRequestResponse] = deque()
+        self._buffered_bytes = 0
+        self._changed = asyncio.Event()
+        self._finished = False
+        self._detached = False
+        self._error: Exception | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether what is written now can still reach the reader."""
+        return not (self._finished or self._detached)
+
+    async def send(self, event: HandleRequestResponse) -> bool:
+        """Write an event, waiting while the reader is too far behind.
+
+        Cancelling it writes nothing.
+
+        Returns:
+            Whether there was a reader to write for.
+        """
+        while self.open and self._buffered_bytes >= self._max_buffered_bytes:
+            self._changed.clear()
+            await self._changed.wait()
+        return self._append(event)
+
+    def offer(self, event: HandleRequestResponse) -> bool:
+        """Write an event at once, or finish the stream if the reader is too far behind.
+
+        Returns:
+            Whether it was written.
+        """
+        if self.open and self._buffered_bytes >= self._max_buffered_bytes:
+            self.finish()
+        return self._append(event)
+
+    def finish(self, event: HandleRequestResponse | None = None) -> None:
+        """End the stream, after one last event if given; does nothing if it has ended."""
+        if event is not None:
+            self._append(event)
+        self._finished = True
+        self._changed.set()
+
+    def fail(self, error: Exception) -> None:
+        """End the stream with an error, which the reader gets after the events before it."""
+        if self.open:
+            self._error = error
+            self.finish()
+
+    def detach(self) -> None:
+        """Say that the reader is gone; what is buffered is dropped."""
+        if self.open and self.on_detach is not None:
+            self.on_detach()
+        self._detached = True
+        self._events.clear()
+        self._buffered_bytes = 0
+        self._changed.set()
+
+    async def events(self) -> AsyncIterator[HandleRequestResponse]:
+        """Take the events as they come; ends when the stream does, raises what it failed with."""
+        while True:
+            while self._events:
+                event = self._events.popleft()
+                self._buffered_bytes -= event.ByteSize()
+                self._changed.set()
+                yield event
+            if self._finished:
+                if self._error is not None:
+                    raise self._error
+                return
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _append(self, event: HandleRequestResponse) -> bool:
+        if not self.open:
+            return False
+        self._events.append(event)
+        self._buffered_bytes += event.ByteSize()
+        self._changed.set()
+        return True

@@ -1,0 +1,351 @@
+"""The session host: which session a call is for, whose it is, and what becomes of its record.
+
+Above lies `servicer`, which speaks gRPC; below lie `live` (sessions in memory), `kernel` (the
+hosted server) and `store` (sessions on record). Invariants: a session's principal is checked before
+anything else is done; what a client is told is on record before it is told; at most one
+`LiveSession` of an id is ever in use.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from linkspan_contract.envelope import (
+    INVALID_REQUEST,
+    Envelope,
+    EnvelopeError,
+    Notification,
+    Request,
+    Response,
+    parse_envelope,
+)
+from linkspan_session.calls import CANCELLED, SHUTTING_DOWN, RunningCalls
+from linkspan_session.errors import (
+    DrainingError,
+    InvalidRequestError,
+    SessionIdTakenError,
+    SessionNotFoundError,
+)
+from linkspan_session.events import accepted_event, answer_event, ended_event
+from linkspan_session.exchange import Exchange
+from linkspan_session.kernel import Answer, Call, Failed, HostedServer, Result, handshake_of
+from linkspan_session.live import CallOutlet, LiveSession, SilentOutlet
+from linkspan_session.store import Principal, SessionId, SessionRecord, SessionStore
+
+logger = logging.getLogger(__name__)
+
+_TOUCH_EVERY_MILLIS: Final = 60_000
+"""How stale `last_active_millis` may get on record, so that a request costs no commit."""
+
+_ALREADY_INITIALIZED: Final = Failed(INVALID_REQUEST, "The session is already initialized")
+
+
+class SessionHost:
+    """All sessions of one session server, and the calls that have no session."""
+
+    def __init__(
+        self,
+        hosted: HostedServer,
+        store: SessionStore,
+        tasks: asyncio.TaskGroup,
+        *,
+        request_timeout_seconds: float,
+        now_millis: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """Make a host.
+
+        Args:
+            hosted: The user's server, its lifespan entered.
+            store: Where sessions are on record.
+            tasks: Owns every handler's task.
+            request_timeout_seconds: The longest a handler may run, whatever its caller allows.
+            now_millis: The wall clock, in milliseconds since the Unix epoch.
+        """
+        self._hosted = hosted
+        self._store = store
+        self._tasks = tasks
+        self._request_timeout_seconds = request_timeout_seconds
+        self._now_millis = now_millis
+        self._live: dict[SessionId, LiveSession] = {}
+        self._calls_alone = RunningCalls(tasks)
+        self._hearing: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    async def init(self, session_id: SessionId, principal: Principal) -> tuple[SessionRecord, bool]:
+        """Create a session, or find the one there is; the second value says which.
+
+        Raises:
+            SessionIdTakenError: The id is another principal's.
+        """
+        self._check_not_draining()
+        now = self._now_millis()
+        record = SessionRecord(session_id, principal, None, now, now)
+        existing = await self._store.create(record)
+        if existing is None:
+            return record, True
+        if existing.principal != principal:
+            raise SessionIdTakenError
+        return existing, False
+
+    async def post(
+        self,
+        session_id: SessionId | None,
+        principal: Principal,
+        message: str,
+        *,
+        headers: Mapping[str, str],
+        single_answer: bool,
+        timeout_seconds: float | None,
+    ) -> Exchange:
+        """Handle one message of a client, and return the stream of what comes of it.
+
+        Args:
+            session_id: The session; None for a message of MCP 2026-07-28.
+            principal: On whose behalf.
+            message: One JSON-RPC message.
+            headers: The HTTP headers that came with it, by lower-case name.
+            single_answer: Whether the client takes the answer and nothing before it.
+            timeout_seconds: How long the caller waits; None for as long as the host allows.
+
+        Raises:
+            InvalidRequestError: The message is not JSON-RPC.
+            SessionNotFoundError: There is no such session for this principal.
+        """
+        self._check_not_draining()
+        envelope = _parse(message)
+        live = None if session_id is None else await self._find(session_id, principal)
+        exchange = Exchange()
+        timeout = self._request_timeout_seconds
+        if timeout_seconds is not None:
+            timeout = min(timeout, timeout_seconds)
+        match envelope:
+            case Request():
+                if live is None:
+                    self._answer_alone(envelope, exchange, headers, single_answer, timeout)
+                else:
+                    self._answer(live, envelope, exchange, headers, single_answer, timeout)
+            case Response() if live is None:
+                raise InvalidRequestError("a response answers a request of a session; name it")
+            case _:
+                if live is not None:
+                    await self._take(live, envelope, headers)
+                exchange.finish(accepted_event())
+        return exchange
+
+    async def listen(self, session_id: SessionId, principal: Principal) -> Exchange:
+        """Open the session's listening stream.
+
+        Raises:
+            SessionNotFoundError: There is no such session for this principal.
+        """
+        self._check_not_draining()
+        return (await self._find(session_id, principal)).listen()
+
+    async def end(self, session_id: SessionId, principal: Principal) -> Exchange:
+        """End a session: off the record first, then out of memory.
+
+        Raises:
+            SessionNotFoundError: There is no such session for this principal.
+        """
+        self._check_not_draining()
+        live = await self._find(session_id, principal)
+        await self._end(live)
+        exchange = Exchange()
+        exchange.finish(ended_event())
+        return exchange
+
+    async def get(self, session_id: SessionId) -> tuple[SessionRecord, int]:
+        """Return a session's record and how many of its requests run here.
+
+        Raises:
+            SessionNotFoundError: There is no such session.
+        """
+        record = await self._store.get(session_id)
+        if record is None:
+            raise SessionNotFoundError
+        return record, self._in_flight(session_id)
+
+    async def list_page(
+        self, after: tuple[int, SessionId] | None, limit: int
+    ) -> list[tuple[SessionRecord, int]]:
+        """Return a page of records, each with how many of its requests run here."""
+        records = await self._store.list_page(after, limit)
+        return [(record, self._in_flight(record.session_id)) for record in records]
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Take no more calls, let those that run end, and stop what has not ended in time."""
+        self._draining = True
+        calls = [self._calls_alone, *(live.calls for live in self._live.values())]
+        for live in self._live.values():
+            live.stop_listening()
+        try:
+            async with asyncio.timeout(grace_seconds):
+                for each in calls:
+                    await each.wait()
+        except TimeoutError:
+            for each in calls:
+                each.stop_all(SHUTTING_DOWN)
+        for task in self._hearing:
+            task.cancel()
+        for live in self._live.values():
+            await self._hosted.disconnect(live.connection)
+
+    # --- requests --------------------------------------------------------------------------------
+
+    def _answer_alone(
+        self,
+        request: Request,
+        exchange: Exchange,
+        headers: Mapping[str, str],
+        single_answer: bool,
+        timeout_seconds: float,
+    ) -> None:
+        outlet = SilentOutlet(exchange) if single_answer else CallOutlet(exchange, None)
+        call = Call(outlet, request_id=request.id, params=request.params, headers=headers)
+        running = self._calls_alone.start(
+            request,
+            call,
+            exchange,
+            self._hosted.answer_alone(call, request),
+            timeout_seconds=timeout_seconds,
+        )
+        # MCP 2026-07-28, basic/transports: closing the response stream cancels the request.
+        exchange.on_detach = partial(running.stop, CANCELLED)
+
+    def _answer(
+        self,
+        live: LiveSession,
+        request: Request,
+        exchange: Exchange,
+        headers: Mapping[str, str],
+        single_answer: bool,
+        timeout_seconds: float,
+    ) -> None:
+        before_answer = None
+        if request.method == "initialize":
+            if live.initializing or live.record.handshake is not None:
+                exchange.finish(answer_event(request.id, _ALREADY_INITIALIZED))
+                return
+            live.initializing = True
+            before_answer = partial(self._after_initialize, live)
+        outlet = SilentOutlet(exchange) if single_answer else CallOutlet(exchange, live.asks)
+        call = Call(outlet, request_id=request.id, params=request.params, headers=headers)
+        live.calls.start(
+            request,
+            call,
+            exchange,
+            self._hosted.answer(live.connection, call, request),
+            timeout_seconds=timeout_seconds,
+            before_answer=before_answer,
+        )
+
+    async def _after_initialize(self, live: LiveSession, answer: Answer) -> None:
+        """Put a handshake on record before the client hears of it; drop a session without one."""
+        live.initializing = False
+        handshake = handshake_of(live.connection)
+        if not isinstance(answer, Result) or handshake is None:
+            await self._end(live)
+            return
+        if not await self._store.save_handshake(live.record.session_id, handshake):
+            raise SessionNotFoundError
+        live.record = dataclasses.replace(live.record, handshake=handshake)
+
+    # --- notifications and responses -------------------------------------------------------------
+
+    async def _take(
+        self, live: LiveSession, envelope: Notification | Response, headers: Mapping[str, str]
+    ) -> None:
+        """Take a message that is owed no answer; what it means for the session happens at once."""
+        if isinstance(envelope, Response):
+            live.asks.take(envelope)
+            return
+        match envelope:
+            case Notification(
+                "notifications/cancelled", {"requestId": str() | int() as request_id}
+            ):
+                live.calls.stop(request_id, CANCELLED)
+            case Notification("notifications/initialized"):
+                await self._mark_initialized(live)
+            case _:
+                pass
+        task = self._tasks.create_task(self._hear(live, envelope, headers))
+        self._hearing.add(task)
+        task.add_done_callback(self._hearing.discard)
+
+    async def _hear(
+        self, live: LiveSession, notification: Notification, headers: Mapping[str, str]
+    ) -> None:
+        """Let the hosted server handle a notification, apart from the call that brought it."""
+        outlet = SilentOutlet(Exchange())
+        call = Call(outlet, request_id=None, params=notification.params, headers=headers)
+        try:
+            async with asyncio.timeout(self._request_timeout_seconds):
+                if notification.method == "notifications/progress":
+                    await live.asks.report(notification.params)
+                await self._hosted.hear(
+                    live.connection, call, notification.method, notification.params
+                )
+        except Exception:  # a handler's failure is the handler's; it must not end its siblings
+            logger.exception("the handler of %s failed", notification.method)
+
+    async def _mark_initialized(self, live: LiveSession) -> None:
+        live.connection.initialized.set()
+        handshake = handshake_of(live.connection)
+        if handshake is not None and live.record.handshake != handshake:
+            await self._store.save_handshake(live.record.session_id, handshake)
+            live.record = dataclasses.replace(live.record, handshake=handshake)
+
+    # --- finding and ending ----------------------------------------------------------------------
+
+    async def _find(self, session_id: SessionId, principal: Principal) -> LiveSession:
+        live = self._live.get(session_id)
+        if live is None:
+            record = await self._store.get(session_id)
+            # While the store was asked, another call may have built the session, or ended it.
+            live = self._live.get(session_id)
+            if live is None:
+                if record is None or record.principal != principal:
+                    raise SessionNotFoundError
+                live = LiveSession(record, self._hosted, RunningCalls(self._tasks))
+                self._live[session_id] = live
+        if live.ended or live.record.principal != principal:
+            raise SessionNotFoundError
+        await self._touch(live)
+        return live
+
+    async def _touch(self, live: LiveSession) -> None:
+        now = self._now_millis()
+        if now - live.record.last_active_millis >= _TOUCH_EVERY_MILLIS:
+            await self._store.touch(live.record.session_id, now)
+            live.record = dataclasses.replace(live.record, last_active_millis=now)
+
+    async def _end(self, live: LiveSession) -> None:
+        """End a session. It stays findable, as ended, until its record is gone."""
+        live.ended = True
+        try:
+            await self._store.delete(live.record.session_id)
+        except BaseException:
+            live.ended = False
+            raise
+        live.end()
+        self._live.pop(live.record.session_id, None)
+        await self._hosted.disconnect(live.connection)
+
+    def _in_flight(self, session_id: SessionId) -> int:
+        live = self._live.get(session_id)
+        return 0 if live is None else len(live.calls)
+
+    def _check_not_draining(self) -> None:
+        if self._draining:
+            raise DrainingError
+
+
+def _parse(message: str) -> Envelope:
+    try:
+        return parse_envelope(message)
+    except EnvelopeError as error:
+        raise InvalidRequestError(str(error)) from None

@@ -1,0 +1,353 @@
+"""The MCP SDK's kernel, driven without a transport: the one module that touches what may change.
+
+Above lies `live`, which owns a session's calls; below lies the SDK, whose `ServerRunner` runs one
+handler for one message. One server object serves all sessions; what differs between them is the
+`Connection`. Pinned to the SDK's minor version, because `Connection`, `ServerRunner` and
+`DispatchContext` may change in the next.
+
+Invariant: whatever a handler raises leaves here as an `Answer` or as a cancellation, never as
+another exception.
+"""
+
+import json
+import logging
+import sys
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeAlias, cast
+
+import anyio
+from mcp.server.connection import Connection
+from mcp.server.lowlevel import Server
+from mcp.server.mcpserver import MCPServer
+from mcp.server.runner import ServerRunner, aclose_shielded, serve_one
+from mcp.shared.dispatcher import CallOptions
+from mcp.shared.exceptions import MCPError, NoBackChannelError
+from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
+from mcp.shared.jsonrpc_dispatcher import (
+    handler_exception_to_error_data,
+    progress_token_from_params,
+)
+from mcp.shared.message import ServerMessageMetadata
+from mcp.shared.transport_context import TransportContext
+from mcp_types import InitializeRequestParams
+from opentelemetry.trace import get_current_span
+
+from linkspan_contract.envelope import INTERNAL_ERROR, JsonObject, Request, RequestId
+from linkspan_propagation import inject_into_fields
+from linkspan_session.store import Handshake
+
+logger = logging.getLogger(__name__)
+
+_META: Final = "_meta"
+_TRACE_FIELDS: Final = ("traceparent", "tracestate", "baggage")
+"""The keys of `params._meta` that carry trace context, unprefixed (SEP-414)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A request that went well."""
+
+    value: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A request that is answered with a JSON-RPC error."""
+
+    code: int
+    message: str
+    data: object | None = None
+
+
+Answer: TypeAlias = Result | Failed
+
+
+class AskError(Exception):
+    """A request to the client did not end in a result; `reason` says how it ended."""
+
+    def __init__(self, reason: Failed) -> None:
+        super().__init__(reason.message)
+        self.reason = reason
+
+
+OnProgress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None]]
+
+
+class Outlet(Protocol):
+    """Where a handler's messages to the client go; one for each call, and one for each session."""
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a request to the client can be delivered and its answer can come back."""
+        ...
+
+    async def tell(self, method: str, params: Mapping[str, Any] | None) -> None:
+        """Send a notification; one that cannot be delivered is dropped."""
+        ...
+
+    async def ask(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None,
+        *,
+        timeout_seconds: float | None,
+        on_progress: OnProgress | None,
+    ) -> JsonObject:
+        """Send a request and return the result that the client answers with.
+
+        Args:
+            method: The JSON-RPC method.
+            params: Its parameters.
+            timeout_seconds: How long to wait; None waits as long as the handler may run.
+            on_progress: Called with progress, total and message when the client reports any.
+
+        Raises:
+            AskError: The client answered with an error, or did not answer.
+        """
+        ...
+
+
+class _SessionOutbound:
+    """The SDK's `Outbound` for what a server says outside of any request."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> JsonObject:
+        if not self._outlet.can_ask:
+            raise NoBackChannelError(method)
+        options = opts or {}
+        try:
+            return await self._outlet.ask(
+                method,
+                params,
+                timeout_seconds=options.get("timeout"),
+                on_progress=options.get("on_progress"),
+            )
+        except AskError as error:
+            reason = error.reason
+            raise MCPError(reason.code, reason.message, reason.data) from None
+
+    async def notify(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None,
+        opts: CallOptions | None = None,  # noqa: ARG002 - the SDK's signature
+    ) -> None:
+        await self._outlet.tell(method, params)
+
+
+class Call(_SessionOutbound):
+    """One message being handled: the SDK's `DispatchContext`, over an outlet of ours."""
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        *,
+        request_id: RequestId | None,
+        params: Mapping[str, Any] | None,
+        headers: Mapping[str, str],
+    ) -> None:
+        super().__init__(outlet)
+        self._request_id = request_id
+        self._progress_token = progress_token_from_params(params)
+        self._closed = False
+        self._transport = TransportContext(
+            kind="linkspan", can_send_request=outlet.can_ask, headers=headers
+        )
+        self.message_metadata = ServerMessageMetadata(can_send_request=outlet.can_ask)
+        self.cancel_requested = anyio.Event()
+
+    @property
+    def transport(self) -> TransportContext:
+        """What the handler may know of the wire."""
+        return self._transport
+
+    @property
+    def request_id(self) -> RequestId | None:
+        """The id of the request; None for a notification."""
+        return self._request_id
+
+    @property
+    def can_send_request(self) -> bool:
+        """Whether `send_raw_request` can work right now."""
+        return not self._closed and self._outlet.can_ask
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> JsonObject:
+        """Ask the client, on the stream of this call."""
+        if self._closed:
+            raise NoBackChannelError(method)
+        return await super().send_raw_request(method, params, opts)
+
+    async def notify(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None,
+        opts: CallOptions | None = None,  # noqa: ARG002 - the SDK's signature
+    ) -> None:
+        """Tell the client, on the stream of this call; dropped once the call is over."""
+        if not self._closed:
+            await self._outlet.tell(method, params)
+
+    async def progress(
+        self, progress: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        """Report progress, if the client gave a token for it."""
+        if self._progress_token is None:
+            return
+        params: JsonObject = {"progressToken": self._progress_token, "progress": progress}
+        if total is not None:
+            params["total"] = total
+        if message is not None:
+            params["message"] = message
+        await self.notify("notifications/progress", params)
+
+    def close(self) -> None:
+        """Say that the call is over: nothing more goes to the client in its name."""
+        self._closed = True
+
+
+class HostedServer:
+    """The user's server, ready to handle messages of any session."""
+
+    def __init__(self, server: Server[Any], lifespan_state: object) -> None:
+        self._server = server
+        self._lifespan_state = lifespan_state
+
+    @property
+    def name(self) -> str:
+        """The name that the server gives of itself."""
+        return self._server.name
+
+    def connect(self, session_id: str, outlet: Outlet) -> Connection:
+        """Make the connection of a session that has not been initialized."""
+        return Connection.for_loop(_SessionOutbound(outlet), session_id=session_id)
+
+    def reconnect(self, session_id: str, outlet: Outlet, handshake: Handshake) -> Connection:
+        """Make the connection of a session from what its handshake settled."""
+        connection = self.connect(session_id, outlet)
+        connection.client_params = InitializeRequestParams.model_validate_json(
+            handshake.params_json, by_name=False
+        )
+        connection.protocol_version = handshake.protocol_version
+        if handshake.initialized:
+            connection.initialized.set()
+        return connection
+
+    async def disconnect(self, connection: Connection) -> None:
+        """Run what handlers left for the end of the session; bounded, never raises."""
+        await aclose_shielded(connection)
+
+    async def answer(self, connection: Connection, call: Call, request: Request) -> Answer:
+        """Handle a request of a session."""
+        runner = ServerRunner(self._server, connection, self._lifespan_state)
+        try:
+            return Result(await runner.on_request(call, request.method, _nest(request.params)))
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
+            return _failed(error, request.method)
+        finally:
+            call.close()
+
+    async def answer_alone(self, call: Call, request: Request) -> Answer:
+        """Handle a request of MCP 2026-07-28, which says itself who its client is."""
+        route = classify_inbound_request({"method": request.method, "params": request.params})
+        if isinstance(route, InboundLadderRejection):
+            return Failed(route.code, route.message, route.data)
+        connection = Connection.from_envelope(
+            route.protocol_version, route.client_info, route.client_capabilities
+        )
+        try:
+            result = await serve_one(
+                self._server,
+                call,
+                request.method,
+                _nest(request.params),
+                connection=connection,
+                lifespan_state=self._lifespan_state,
+            )
+            return Result(result)
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
+            return _failed(error, request.method)
+        finally:
+            call.close()
+
+    async def hear(
+        self, connection: Connection, call: Call, method: str, params: JsonObject | None
+    ) -> None:
+        """Handle a notification of a session; the SDK logs what its handler raises."""
+        runner = ServerRunner(self._server, connection, self._lifespan_state)
+        try:
+            await runner.on_notify(call, method, _nest(params))
+        finally:
+            call.close()
+
+
+@asynccontextmanager
+async def hosting(server: Server[Any]) -> AsyncGenerator[HostedServer]:
+    """Enter the server's lifespan, once for all sessions, and leave it at the end."""
+    async with server.lifespan(server) as lifespan_state:
+        yield HostedServer(server, lifespan_state)
+
+
+def handshake_of(connection: Connection) -> Handshake | None:
+    """Return what `initialize` settled on a connection; None if it has not."""
+    if connection.client_params is None:
+        return None
+    return Handshake(
+        protocol_version=connection.protocol_version,
+        params_json=connection.client_params.model_dump_json(by_alias=True, exclude_none=True),
+        initialized=connection.initialized.is_set(),
+    )
+
+
+def client_of(handshake: Handshake) -> tuple[str, str]:
+    """Return the name and the version that the client gave of itself."""
+    info = cast("JsonObject", json.loads(handshake.params_json)).get("clientInfo", {})
+    return str(info.get("name", "")), str(info.get("version", ""))
+
+
+def lowlevel_server(candidate: object) -> Server[Any] | None:
+    """Return the server that an object is or wraps; None if it is no MCP server."""
+    fastmcp = sys.modules.get("fastmcp")  # if the user has not imported it, it is not theirs
+    found: object = None
+    if isinstance(candidate, Server):
+        found = cast("object", candidate)
+    elif isinstance(candidate, MCPServer):
+        found = getattr(candidate, "_lowlevel_server")  # noqa: B009 - private, but the only way
+    elif fastmcp is not None and isinstance(candidate, fastmcp.FastMCP):
+        found = getattr(candidate, "_mcp_server")  # noqa: B009 - private, but the only way
+    return cast("Server[Any] | None", found)
+
+
+def _nest(params: JsonObject | None) -> JsonObject | None:
+    """Put the current trace context where the SDK looks for its parent.
+
+    The SDK's own span takes its parent from `params._meta`, which names the client's span; left
+    alone it would stand beside ours instead of below it.
+    """
+    meta: object = None if params is None else params.get(_META)
+    if params is None or not isinstance(meta, dict):
+        return params
+    if not get_current_span().get_span_context().is_valid:
+        return params
+    client_meta = cast("JsonObject", meta)
+    nested = {key: value for key, value in client_meta.items() if key not in _TRACE_FIELDS}
+    return {**params, _META: {**nested, **inject_into_fields()}}
+
+
+def _failed(error: Exception, method: str) -> Failed:
+    known = handler_exception_to_error_data(error)
+    if known is not None:
+        return Failed(known.code, known.message, known.data)
+    correlation_id = uuid.uuid4().hex
+    logger.error(
+        "the handler of %s raised; correlation id %s", method, correlation_id, exc_info=error
+    )
+    return Failed(INTERNAL_ERROR, "Internal server error", {"correlationId": correlation_id})

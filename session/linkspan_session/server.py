@@ -1,0 +1,118 @@
+"""The session server's process: store, hosted server, gRPC server; closed in reverse order.
+
+Serves `SessionService`, `grpc.health.v1.Health` and reflection on one port.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from functools import partial
+from importlib.metadata import version
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from linkspan_propagation.telemetry import set_up_telemetry
+
+from linkspan.session.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
+from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
+from linkspan_process.errors import StartError
+from linkspan_process.lifecycle import run_service
+from linkspan_process.logs import set_up_logs
+from linkspan_process.ready import ready_line
+from linkspan_propagation import server_interceptor
+from linkspan_session.config import SessionConfig
+from linkspan_session.host import SessionHost
+from linkspan_session.kernel import HostedServer, hosting
+from linkspan_session.loading import load_app
+from linkspan_session.servicer import SERVICE_NAME, SPAN_NAMES, SessionServicer
+from linkspan_session.store import SqliteSessionStore
+
+logger = logging.getLogger(__name__)
+
+_DATABASE: Final = "sessions.db"
+
+_TELEMETRY_SHUTDOWN_SECONDS: Final = 5.0
+
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_GRPC_MESSAGE_BYTES),
+    # Without this a second server on the same port would start and take half of the calls.
+    ("grpc.so_reuseport", 0),
+)
+
+
+def run(config: SessionConfig, environ: Mapping[str, str]) -> int:
+    """Run a session server until SIGINT or SIGTERM.
+
+    Args:
+        config: Its settings.
+        environ: The environment, for the standard `OTEL_*` variables.
+
+    Returns:
+        The exit status of the process.
+    """
+    set_up_logs(config.log_level)
+    return run_service("session", partial(_serve, config, environ))
+
+
+async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asyncio.Event) -> None:
+    telemetry = set_up_telemetry(
+        "linkspan-session", service_version=version("linkspan"), environ=environ
+    )
+    try:
+        server = load_app(config.app)
+        store = await SqliteSessionStore.open(config.data / _DATABASE)
+        try:
+            async with hosting(server) as hosted, asyncio.TaskGroup() as tasks:
+                host = SessionHost(
+                    hosted, store, tasks, request_timeout_seconds=config.request_timeout
+                )
+                await _serve_grpc(config, host, hosted, stop)
+        finally:
+            await store.close()
+    finally:
+        await asyncio.to_thread(telemetry.shut_down, _TELEMETRY_SHUTDOWN_SECONDS)
+
+
+async def _serve_grpc(
+    config: SessionConfig, host: SessionHost, hosted: HostedServer, stop: asyncio.Event
+) -> None:
+    server = grpc.aio.server(
+        interceptors=[server_interceptor(span_names=SPAN_NAMES, record=_is_ours)],
+        options=_CHANNEL_OPTIONS,
+    )
+    add_SessionServiceServicer_to_server(SessionServicer(host), server)
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    reflection.enable_server_reflection(
+        (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+    )
+    address = f"{config.host}:{_bind(server, config)}"
+    await server.start()
+    for name in ("", SERVICE_NAME):
+        await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    logger.info("hosting %r on %s", hosted.name, address)
+    print(ready_line({"grpc": address}), flush=True)
+    try:
+        await stop.wait()
+    finally:
+        logger.info("shutting down")
+        await health_servicer.enter_graceful_shutdown()
+        await host.drain(config.drain_timeout)
+        await server.stop(grace=1.0)
+
+
+def _bind(server: grpc.aio.Server, config: SessionConfig) -> int:
+    try:
+        return server.add_insecure_port(f"{config.host}:{config.port}")
+    except RuntimeError:
+        raise StartError(
+            f"cannot serve on {config.host}:{config.port}: the port is in use or not allowed; "
+            "choose another with --port"
+        ) from None
+
+
+def _is_ours(full_method: str) -> bool:
+    return full_method.startswith(f"/{SERVICE_NAME}/")

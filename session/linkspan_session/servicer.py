@@ -1,0 +1,207 @@
+"""The gRPC face of the session host: checks fields, calls the host, turns errors into statuses.
+
+Above lies gRPC and the generated code; below lies `host`. Holds no state of its own.
+"""
+
+import base64
+import binascii
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, Final, NoReturn
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from linkspan.session.v1 import session_pb2 as nouns
+from linkspan.session.v1 import session_service_pb2 as service
+from linkspan.session.v1.session_service_pb2_grpc import SessionServiceServicer
+from linkspan_contract import limits
+from linkspan_contract.status import make_status
+from linkspan_session.errors import InvalidRequestError, SessionError
+from linkspan_session.exchange import Exchange
+from linkspan_session.host import SessionHost
+from linkspan_session.kernel import client_of
+from linkspan_session.store import Principal, SessionId, SessionRecord
+
+logger = logging.getLogger(__name__)
+
+SERVICE_NAME: Final = service.DESCRIPTOR.services_by_name["SessionService"].full_name
+
+SPAN_NAMES: Final = {
+    f"/{SERVICE_NAME}/Init": "McpSession.init",
+    f"/{SERVICE_NAME}/HandleRequest": "McpSession.handleRequest",
+}
+"""What the spans of these methods are called, for dashboards that know them by these names."""
+
+
+class SessionServicer(SessionServiceServicer):
+    """`linkspan.session.v1.SessionService`, for grpc.aio."""
+
+    def __init__(self, host: SessionHost) -> None:
+        self._host = host
+
+    async def Init(  # noqa: N802 - the contract's name
+        self, request: service.InitRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> service.InitResponse:
+        """Create a session, or find the one there is."""
+        try:
+            record, created = await self._host.init(
+                _session_id(request.session_id), _principal(request.principal)
+            )
+            return service.InitResponse(session=_session(record, 0), created=created)
+        except Exception as error:  # noqa: BLE001 - every failure leaves as a status
+            await _abort(context, error)
+
+    async def HandleRequest(  # noqa: N802 - the contract's name
+        self,
+        request: service.HandleRequestRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[service.HandleRequestResponse]:
+        """Do one thing for a client, and stream what comes of it."""
+        try:
+            exchange = await self._open(request, context)
+            try:
+                async for event in exchange.events():
+                    yield event
+            finally:
+                exchange.detach()
+        except Exception as error:  # noqa: BLE001 - every failure leaves as a status
+            await _abort(context, error)
+
+    async def GetSession(  # noqa: N802 - the contract's name
+        self, request: service.GetSessionRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> service.GetSessionResponse:
+        """Tell what is on record about a session."""
+        try:
+            record, in_flight = await self._host.get(_session_id(request.session_id))
+            return service.GetSessionResponse(session=_session(record, in_flight))
+        except Exception as error:  # noqa: BLE001 - every failure leaves as a status
+            await _abort(context, error)
+
+    async def ListSessions(  # noqa: N802 - the contract's name
+        self, request: service.ListSessionsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> service.ListSessionsResponse:
+        """List sessions, a page at a time."""
+        try:
+            size = _page_size(request.page_size)
+            page = await self._host.list_page(_read_page_token(request.page_token), size + 1)
+            more, page = len(page) > size, page[:size]
+            return service.ListSessionsResponse(
+                sessions=[_session(record, in_flight) for record, in_flight in page],
+                next_page_token=_page_token(page[-1][0]) if more else "",
+            )
+        except Exception as error:  # noqa: BLE001 - every failure leaves as a status
+            await _abort(context, error)
+
+    async def _open(
+        self,
+        request: service.HandleRequestRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> Exchange:
+        principal = _principal(request.principal)
+        action = request.WhichOneof("action")
+        if action == "post":
+            _check_headers(request.post)
+            session_id = _session_id(request.session_id) if request.session_id else None
+            return await self._host.post(
+                session_id,
+                principal,
+                request.post.message,
+                headers={header.name: header.value for header in request.post.headers},
+                single_answer=request.post.single_answer,
+                timeout_seconds=context.time_remaining(),
+            )
+        if action == "listen":
+            return await self._host.listen(_session_id(request.session_id), principal)
+        if action == "end":
+            return await self._host.end(_session_id(request.session_id), principal)
+        raise InvalidRequestError("action: set one of post, listen and end")
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+    if isinstance(error, SessionError):
+        await context.abort_with_status(make_status(error.reason, str(error)))
+    correlation_id = uuid.uuid4().hex
+    logger.error("a call failed; correlation id %s", correlation_id, exc_info=error)
+    status = make_status(
+        service.ErrorReason.ERROR_REASON_INTERNAL,
+        "Internal error; its correlation id finds it in the session server's log",
+        correlation_id=correlation_id,
+    )
+    await context.abort_with_status(status)
+
+
+def _session_id(value: str) -> SessionId:
+    if not limits.is_session_id(value):
+        raise InvalidRequestError("session_id: must be 1 to 128 characters of visible ASCII")
+    return SessionId(value)
+
+
+def _principal(message: nouns.Principal) -> Principal:
+    for value in (message.issuer, message.subject, message.resource):
+        if len(value.encode()) > limits.MAX_PRINCIPAL_FIELD_BYTES:
+            raise InvalidRequestError(
+                f"principal: a field is over {limits.MAX_PRINCIPAL_FIELD_BYTES} bytes"
+            )
+    return Principal(message.issuer, message.subject, message.resource)
+
+
+def _check_headers(post: service.Post) -> None:
+    if len(post.headers) > limits.MAX_HEADERS:
+        raise InvalidRequestError(f"post.headers: more than {limits.MAX_HEADERS}")
+    for header in post.headers:
+        if (
+            len(header.name) > limits.MAX_HEADER_NAME_BYTES
+            or len(header.value) > limits.MAX_HEADER_VALUE_BYTES
+        ):
+            raise InvalidRequestError("post.headers: a name or value is too long")
+
+
+def _page_size(asked: int) -> int:
+    if asked < 0:
+        raise InvalidRequestError("page_size: must not be negative")
+    return min(asked or limits.DEFAULT_PAGE_SIZE, limits.MAX_PAGE_SIZE)
+
+
+def _page_token(last: SessionRecord) -> str:
+    return base64.urlsafe_b64encode(f"{last.created_millis} {last.session_id}".encode()).decode()
+
+
+def _read_page_token(token: str) -> tuple[int, SessionId] | None:
+    if not token:
+        return None
+    try:
+        millis, _, session_id = base64.urlsafe_b64decode(token).decode().partition(" ")
+        return int(millis), _session_id(session_id)
+    except (binascii.Error, ValueError):
+        raise InvalidRequestError("page_token: is not one that ListSessions gave") from None
+
+
+def _session(record: SessionRecord, in_flight: int) -> nouns.Session:
+    handshake = record.handshake
+    name, version = client_of(handshake) if handshake else ("", "")
+    principal = record.principal
+    return nouns.Session(
+        session_id=record.session_id,
+        principal=nouns.Principal(
+            issuer=principal.issuer, subject=principal.subject, resource=principal.resource
+        ),
+        state=(
+            nouns.SessionState.SESSION_STATE_LIVE
+            if handshake
+            else nouns.SessionState.SESSION_STATE_CREATED
+        ),
+        protocol_version=handshake.protocol_version if handshake else "",
+        client_name=name,
+        client_version=version,
+        create_time=_timestamp(record.created_millis),
+        last_active_time=_timestamp(record.last_active_millis),
+        requests_in_flight=in_flight,
+    )
+
+
+def _timestamp(millis: int) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromMilliseconds(millis)
+    return timestamp
