@@ -7,13 +7,11 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from functools import partial
-from importlib.metadata import version
 from typing import Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from linkspan_propagation.telemetry import set_up_telemetry
 
 from linkspan.session.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
@@ -21,6 +19,7 @@ from linkspan_process.errors import StartError
 from linkspan_process.lifecycle import run_service
 from linkspan_process.logs import set_up_logs
 from linkspan_process.ready import ready_line
+from linkspan_process.telemetry import telemetry
 from linkspan_propagation import server_interceptor
 from linkspan_session.config import SessionConfig
 from linkspan_session.host import SessionHost
@@ -32,8 +31,6 @@ from linkspan_session.store import SqliteSessionStore
 logger = logging.getLogger(__name__)
 
 _DATABASE: Final = "sessions.db"
-
-_TELEMETRY_SHUTDOWN_SECONDS: Final = 5.0
 
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_BYTES),
@@ -58,10 +55,7 @@ def run(config: SessionConfig, environ: Mapping[str, str]) -> int:
 
 
 async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asyncio.Event) -> None:
-    telemetry = set_up_telemetry(
-        "linkspan-session", service_version=version("linkspan"), environ=environ
-    )
-    try:
+    async with telemetry("linkspan-session", environ):
         server = load_app(config.app)
         store = await SqliteSessionStore.open(config.data / _DATABASE)
         try:
@@ -72,8 +66,6 @@ async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asynci
                 await _serve_grpc(config, host, hosted, stop)
         finally:
             await store.close()
-    finally:
-        await asyncio.to_thread(telemetry.shut_down, _TELEMETRY_SHUTDOWN_SECONDS)
 
 
 async def _serve_grpc(

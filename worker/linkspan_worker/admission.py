@@ -1,0 +1,276 @@
+"""What a request to `/mcp` is, or why it is refused: a ladder of checks, nothing but decisions.
+
+Pure: no I/O. The order of the rungs is the order in which a client can mend things: method,
+headers, body, era, session. The era is decided by the SDK's own rule: a `MCP-Protocol-Version` that
+is not one of the handshake versions goes to the ladder of MCP 2026-07-28 (`mcp.shared.inbound`),
+everything else to the handshake era.
+
+Sources: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http
+and the same page of 2026-07-28.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
+from typing import Any, Final, NoReturn, TypeAlias
+
+from mcp.shared.inbound import (
+    ERROR_CODE_HTTP_STATUS,
+    MCP_PROTOCOL_VERSION_HEADER,
+    InboundLadderRejection,
+    classify_inbound_request,
+    find_duplicated_routing_header,
+    unsupported_protocol_version_rejection,
+)
+from mcp_types.jsonrpc import HEADER_MISMATCH
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+
+from linkspan_contract.envelope import (
+    INVALID_REQUEST,
+    Envelope,
+    EnvelopeError,
+    Notification,
+    Request,
+    RequestId,
+    Response,
+    parse_envelope,
+)
+from linkspan_contract.limits import MAX_MESSAGE_BYTES, is_session_id
+from linkspan_worker.failures import Refusal
+from linkspan_worker.headers import EVENT_STREAM, JSON, Accepted, Headers, accepted_by, is_json
+
+SESSION_ID_HEADER: Final = "mcp-session-id"
+
+ALLOWED_METHODS: Final = "GET, POST, DELETE, OPTIONS"
+
+
+class Era(Enum):
+    """The two families of MCP versions."""
+
+    HANDSHAKE = "handshake"
+    MODERN = "modern"
+
+
+class RefusedError(Exception):
+    """The request is answered with `refusal`, under `request_id` if one could be read."""
+
+    def __init__(self, refusal: Refusal, request_id: RequestId | None = None) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.request_id = request_id
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """An `initialize` without a session: a new session is to be made."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class InSession:
+    """A message of a session."""
+
+    session_id: str
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A message of MCP 2026-07-28, which has no session."""
+
+    envelope: Request | Notification
+
+
+Post: TypeAlias = Opening | InSession | Alone
+
+
+def era_of(headers: Headers) -> Era:
+    """Decide which family of versions a request belongs to, from its headers alone."""
+    version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
+    if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
+        return Era.HANDSHAKE
+    return Era.MODERN
+
+
+def check_post_headers(headers: Headers) -> Accepted:
+    """Check what can be checked of a POST before its body is read.
+
+    Raises:
+        RefusedError: 406, 413 or 415.
+    """
+    accepted = accepted_by(headers)
+    if not (accepted.json or accepted.event_stream):
+        _refuse(
+            HTTPStatus.NOT_ACCEPTABLE,
+            f"Not acceptable: the Accept header must allow {JSON} or {EVENT_STREAM}, best both",
+        )
+    if not is_json(headers):
+        _refuse(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            f"Unsupported media type: Content-Type must be {JSON}, in UTF-8",
+        )
+    length = headers.get("content-length")
+    if length is not None and length.isdecimal() and int(length) > MAX_MESSAGE_BYTES:
+        raise RefusedError(too_large())
+    return accepted
+
+
+def too_large() -> Refusal:
+    """Refuse a body over the limit."""
+    return _refusal(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"The message is too large: at most {MAX_MESSAGE_BYTES} bytes",
+    )
+
+
+def read_body(body: bytes) -> Envelope:
+    """Parse the body of a POST.
+
+    Raises:
+        RefusedError: 400, it is not one JSON-RPC message.
+    """
+    try:
+        return parse_envelope(body)
+    except EnvelopeError as error:
+        refusal = Refusal(HTTPStatus.BAD_REQUEST, error.code, str(error), "invalid_message")
+        raise RefusedError(refusal, error.request_id) from None
+
+
+def admit_post(envelope: Envelope, headers: Headers) -> Post:
+    """Decide what a POSTed message is.
+
+    Raises:
+        RefusedError: 400 or 404, with the specification's JSON-RPC error.
+    """
+    if era_of(headers) is Era.MODERN:
+        return _admit_modern(envelope, headers)
+    session_id = _session_id(headers, envelope)
+    if session_id is not None:
+        return InSession(session_id, envelope)
+    if not isinstance(envelope, Request) or envelope.method != "initialize":
+        _refuse(
+            HTTPStatus.BAD_REQUEST,
+            "Bad request: Mcp-Session-Id is missing; open a session with initialize first",
+            _id_of(envelope),
+        )
+    return Opening(envelope)
+
+
+def admit_listen(headers: Headers) -> str:
+    """Return the session that a GET listens to.
+
+    Raises:
+        RefusedError: 400, 404, 405 or 406.
+    """
+    _refuse_method_in_modern_era(headers)
+    if not accepted_by(headers).event_stream:
+        _refuse(
+            HTTPStatus.NOT_ACCEPTABLE,
+            f"Not acceptable: the Accept header must allow {EVENT_STREAM}",
+        )
+    return _required_session_id(headers)
+
+
+def admit_end(headers: Headers) -> str:
+    """Return the session that a DELETE ends.
+
+    Raises:
+        RefusedError: 400, 404 or 405.
+    """
+    _refuse_method_in_modern_era(headers)
+    return _required_session_id(headers)
+
+
+def method_not_allowed(allowed: str = ALLOWED_METHODS) -> Refusal:
+    """Refuse an HTTP method, and say which are allowed (RFC 9110, section 15.5.6)."""
+    return Refusal(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        INVALID_REQUEST,
+        f"Method not allowed: use {allowed}",
+        "405",
+        headers=(("allow", allowed),),
+    )
+
+
+def http_status_of_error(era: Era, code: int) -> int:
+    """Pick the status of a JSON body that holds an error the hosted server answered with.
+
+    In the handshake era a JSON-RPC error is an answer like any other: 200. In MCP 2026-07-28 the
+    specification gives some codes a status of their own.
+    """
+    if era is Era.HANDSHAKE:
+        return HTTPStatus.OK
+    return ERROR_CODE_HTTP_STATUS.get(code, HTTPStatus.OK)
+
+
+def _admit_modern(envelope: Envelope, headers: Headers) -> Alone:
+    request_id = _id_of(envelope)
+    if isinstance(envelope, Response):
+        _refuse(
+            HTTPStatus.BAD_REQUEST,
+            "Bad request: this protocol version has no responses from clients",
+            request_id,
+        )
+    duplicated = find_duplicated_routing_header(headers.pairs())
+    if duplicated is not None:
+        rejection = InboundLadderRejection(HEADER_MISMATCH, f"{duplicated} came more than once")
+        raise RefusedError(_refusal_of_rejection(rejection), request_id)
+    if isinstance(envelope, Notification):
+        requested = headers.get(MCP_PROTOCOL_VERSION_HEADER) or ""
+        unsupported = unsupported_protocol_version_rejection(requested)
+        if unsupported is not None:
+            raise RefusedError(_refusal_of_rejection(unsupported))
+        return Alone(envelope)
+    body: dict[str, Any] = {"method": envelope.method, "params": envelope.params}
+    verdict = classify_inbound_request(body, headers=headers.folded())
+    if isinstance(verdict, InboundLadderRejection):
+        raise RefusedError(_refusal_of_rejection(verdict), request_id)
+    return Alone(envelope)
+
+
+def _refusal_of_rejection(rejection: InboundLadderRejection) -> Refusal:
+    status = ERROR_CODE_HTTP_STATUS.get(rejection.code, HTTPStatus.BAD_REQUEST)
+    return Refusal(
+        status, rejection.code, rejection.message, str(rejection.code), data=rejection.data
+    )
+
+
+def _refuse_method_in_modern_era(headers: Headers) -> None:
+    if era_of(headers) is Era.MODERN:
+        raise RefusedError(method_not_allowed("POST, OPTIONS"))
+
+
+def _required_session_id(headers: Headers) -> str:
+    session_id = _session_id(headers, None)
+    if session_id is None:
+        _refuse(HTTPStatus.BAD_REQUEST, "Bad request: Mcp-Session-Id is missing")
+    return session_id
+
+
+def _session_id(headers: Headers, envelope: Envelope | None) -> str | None:
+    values = set(headers.all(SESSION_ID_HEADER))
+    if not values:
+        return None
+    if len(values) > 1:
+        _refuse(
+            HTTPStatus.BAD_REQUEST,
+            "Bad request: several Mcp-Session-Id headers that differ",
+            _id_of(envelope),
+        )
+    (session_id,) = values
+    if not is_session_id(session_id):  # no session can have such an id
+        _refuse(HTTPStatus.NOT_FOUND, "Session not found", _id_of(envelope))
+    return session_id
+
+
+def _id_of(envelope: Envelope | None) -> RequestId | None:
+    return envelope.id if isinstance(envelope, Request) else None
+
+
+def _refusal(status: HTTPStatus, message: str) -> Refusal:
+    return Refusal(status, INVALID_REQUEST, message, str(status.value))
+
+
+def _refuse(status: HTTPStatus, message: str, request_id: RequestId | None = None) -> NoReturn:
+    raise RefusedError(_refusal(status, message), request_id)

@@ -1,0 +1,54 @@
+"""The ASGI application: which path goes where."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Final
+
+from linkspan_worker.endpoint import McpEndpoint, Receive, Scope
+from linkspan_worker.reply import Reply, Send
+from linkspan_worker.session_client import SessionClient
+
+MCP_PATH: Final = "/mcp"
+
+_READY_TIMEOUT_SECONDS: Final = 1.0
+
+
+class WorkerApp:
+    """`/mcp` for clients, `/healthz` and `/readyz` for whoever runs the worker."""
+
+    def __init__(self, endpoint: McpEndpoint, sessions: SessionClient) -> None:
+        self._endpoint = endpoint
+        self._sessions = sessions
+        self._draining = asyncio.Event()
+
+    def drain(self) -> None:
+        """Say not ready, and end what would not end by itself."""
+        self._draining.set()
+        self._endpoint.drain()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request."""
+        path: str = scope["path"]
+        if path in (MCP_PATH, MCP_PATH + "/"):
+            await self._endpoint(scope, receive, send)
+            return
+        reply = Reply(send)
+        match path:
+            case "/healthz":
+                await reply.json(HTTPStatus.OK, '{"status":"alive"}')
+            case "/readyz":
+                await self._say_ready(reply)
+            case _:
+                await reply.json(
+                    HTTPStatus.NOT_FOUND, f'{{"error":"not found; MCP is served at {MCP_PATH}"}}'
+                )
+
+    async def _say_ready(self, reply: Reply) -> None:
+        if self._draining.is_set():
+            await reply.json(HTTPStatus.SERVICE_UNAVAILABLE, '{"status":"draining"}')
+        elif await self._sessions.is_serving(timeout_seconds=_READY_TIMEOUT_SECONDS):
+            await reply.json(HTTPStatus.OK, '{"status":"ready"}')
+        else:
+            await reply.json(
+                HTTPStatus.SERVICE_UNAVAILABLE, '{"status":"the session server does not answer"}'
+            )

@@ -1,0 +1,59 @@
+"""What can be set on a worker, each with its unit and default."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from linkspan_process.settings import (
+    parse_choice,
+    parse_port,
+    parse_seconds,
+    parse_text,
+    setting,
+)
+
+ENV_PREFIX: Final = "LINKSPAN_WORKER_"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """The settings of a worker. OpenTelemetry's own are its standard `OTEL_*` variables."""
+
+    session: str = setting(
+        "127.0.0.1:50051",
+        parse=parse_text,
+        help="the session server to call, as a gRPC target",
+        metavar="TARGET",
+    )
+    host: str = setting(
+        "127.0.0.1",
+        parse=parse_text,
+        help="the address to serve HTTP on; there is no authentication, so keep it private",
+        metavar="HOST",
+    )
+    port: int = setting(
+        8080, parse=parse_port, help="the port to serve HTTP on; 0 takes a free one", metavar="N"
+    )
+    request_timeout: float = setting(
+        300.0,
+        parse=parse_seconds,
+        help="how long a request may take, in seconds; listening streams are not bound by it",
+        metavar="SECONDS",
+    )
+    comment_every: float = setting(
+        25.0,
+        parse=parse_seconds,
+        help="how long a stream may be silent before a comment shows that it lives, in seconds",
+        metavar="SECONDS",
+    )
+    drain_timeout: float = setting(
+        10.0,
+        parse=parse_seconds,
+        help="how long running requests may take to end at shutdown, in seconds",
+        metavar="SECONDS",
+    )
+    log_level: str = setting(
+        "info",
+        parse=parse_choice("debug", "info", "warning", "error"),
+        help="how much to log: debug, info, warning or error",
+        metavar="LEVEL",
+    )

@@ -1,0 +1,73 @@
+"""What goes back over HTTP, as JSON or as an event stream: ASGI's `send` side, no decisions.
+
+Sources: ASGI HTTP spec 2.4; WHATWG HTML, section 9.2 (server-sent events).
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final, TypeAlias
+
+from linkspan_worker.headers import EVENT_STREAM, JSON
+
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+HeaderPairs: TypeAlias = Iterable[tuple[str, str]]
+
+_STREAM_HEADERS: Final = (
+    ("content-type", EVENT_STREAM),
+    ("cache-control", "no-cache, no-transform"),
+    # nginx buffers answers unless told not to.
+    ("x-accel-buffering", "no"),
+)
+
+
+class Reply:
+    """One HTTP response being written, by one of `json`, `empty` and `begin_stream`."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status: int | None = None
+        """The HTTP status, once it has been sent."""
+
+    async def json(self, status: int, text: str, headers: HeaderPairs = ()) -> None:
+        """Send a JSON body and be done."""
+        body = text.encode()
+        await self._start(
+            status,
+            (("content-type", JSON), ("content-length", str(len(body))), *headers),
+        )
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def empty(self, status: int, headers: HeaderPairs = ()) -> None:
+        """Send a status without a body and be done."""
+        await self._start(status, (("content-length", "0"), *headers))
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def begin_stream(self, headers: HeaderPairs = ()) -> None:
+        """Commit to an event stream; returns when its headers are on their way."""
+        await self._start(200, (*_STREAM_HEADERS, *headers))
+        # Servers hold the headers back until the first piece of a body: clients wait for them.
+        await self._write(b"")
+
+    async def event(self, text: str) -> None:
+        """Send one message, which must be a single line."""
+        await self._write(f"event: message\ndata: {text}\n\n".encode())
+
+    async def comment(self) -> None:
+        """Show that the stream lives, in a way that no client takes for a message."""
+        await self._write(b": alive\n\n")
+
+    async def end_stream(self) -> None:
+        """End the stream."""
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _start(self, status: int, headers: HeaderPairs) -> None:
+        self.status = status
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(name.encode(), value.encode()) for name, value in headers],
+            }
+        )
+
+    async def _write(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})

@@ -1,0 +1,223 @@
+"""The `mcp.request` span: what it is called, whom it descends from, what it says.
+
+Knows HTTP and MCP names, not how a request is served. Names under `http.`, `url.`, `server.`,
+`client.`, `user_agent.` and `network.` are OpenTelemetry's stable HTTP conventions;
+`mcp.session.id`, `mcp.method.name`, `mcp.protocol.version` and `jsonrpc.request.id` are its MCP
+conventions; the others are finer, and ours. Values that a client chooses are cut to 256 characters; no header value
+is recorded but those named here, and of `Authorization` only its scheme and length.
+"""
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final, cast
+
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, SpanKind, StatusCode, get_current_span
+from opentelemetry.util.types import AttributeValue
+
+from linkspan_contract.envelope import Envelope, JsonObject, Request, Response
+from linkspan_propagation import extract_from_fields
+from linkspan_worker.admission import SESSION_ID_HEADER
+from linkspan_worker.failures import Refusal
+from linkspan_worker.headers import Headers
+
+SPAN_NAME: Final = "mcp.request"
+
+_MAX_VALUE_CHARS: Final = 256
+_SERVER_FAULT: Final = 500
+
+_tracer: Final = trace.get_tracer("linkspan.worker")
+
+_TARGETS: Final[Mapping[str, tuple[str, str]]] = {
+    "tools/call": ("name", "mcp.tool.name"),
+    "prompts/get": ("name", "mcp.prompt.name"),
+    "resources/read": ("uri", "mcp.resource.uri"),
+}
+"""For methods that act on a named thing: the parameter that names it, and the attribute."""
+
+
+class RequestSpan:
+    """One request's span. Start it when the body has been read; end it when the answer is out."""
+
+    def __init__(
+        self,
+        scope: MutableMapping[str, Any],
+        headers: Headers,
+        envelope: Envelope | None,
+        *,
+        started_nanos: int,
+    ) -> None:
+        """Start the span, as of `started_nanos` since the Unix epoch.
+
+        Args:
+            scope: The ASGI scope.
+            headers: The request's headers.
+            envelope: What the body says; None if there is none or it could not be read.
+            started_nanos: When the request came in.
+        """
+        parent, links = parent_of(headers, envelope)
+        span = _tracer.start_span(
+            SPAN_NAME, parent, SpanKind.SERVER, links=links, start_time=started_nanos
+        )
+        self.span = span
+        self.context = trace.set_span_in_context(span, parent)
+        if span.is_recording():
+            span.set_attributes(_http_attributes(scope, headers))
+            span.set_attributes(_header_attributes(headers))
+            if envelope is not None:
+                span.set_attributes(_envelope_attributes(envelope))
+
+    def name_session(self, session_id: str) -> None:
+        """Say which session the request is about, once that is known."""
+        self.span.set_attribute("mcp.request.session_id", session_id)
+        self.span.set_attribute("mcp.session.id", session_id)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Say that the request was answered with an error of ours."""
+        self.span.set_attribute("error.type", refusal.error_type)
+        self.failed(refusal.code)
+        self.span.set_attribute("mcp.rpc.error.message", refusal.message[:_MAX_VALUE_CHARS])
+
+    def failed(self, code: int) -> None:
+        """Say that the answer is a JSON-RPC error; its words may be the user's, and stay out."""
+        self.span.set_attribute("mcp.rpc.is_error", True)
+        self.span.set_attribute("mcp.rpc.error.code", code)
+
+    def answered(self, *, tool_error: bool) -> None:
+        """Say that the answer is a result."""
+        self.span.set_attribute("mcp.rpc.is_error", False)
+        if tool_error:
+            self.span.set_attribute("mcp.tool.result.is_error", True)
+
+    def client_gone(self) -> None:
+        """Say that the client went away before its answer was out."""
+        self.span.set_attribute("error.type", "client_disconnected")
+
+    def end(self, status: int | None) -> None:
+        """End the span.
+
+        Args:
+            status: The HTTP status; None if none was sent.
+        """
+        if status is not None:
+            self.span.set_attribute("http.response.status_code", status)
+            if status >= _SERVER_FAULT:  # a client's fault is no error of a server's span
+                self.span.set_status(StatusCode.ERROR)
+        self.span.end()
+
+
+def parent_of(headers: Headers, envelope: Envelope | None) -> tuple[Context, list[Link]]:
+    """Find the client's span: in the HTTP headers, in `params._meta` (SEP-414), or nowhere.
+
+    If both name one trace, the header is the nearer parent, since whoever wrote it stands between
+    the client and us. If they name two, `_meta` is the client's own and the header becomes a link.
+    """
+    by_header = extract_from_fields(
+        headers.all("traceparent"), headers.all("tracestate"), headers.all("baggage")
+    )
+    by_meta = _extract_from_meta(envelope)
+    header_span = get_current_span(by_header).get_span_context()
+    meta_span = get_current_span(by_meta).get_span_context()
+    if not meta_span.is_valid or header_span.trace_id == meta_span.trace_id:
+        return by_header, []
+    return by_meta, [Link(header_span)] if header_span.is_valid else []
+
+
+def _extract_from_meta(envelope: Envelope | None) -> Context:
+    meta: object = None
+    if envelope is not None and not isinstance(envelope, Response):
+        meta = (envelope.params or {}).get("_meta")
+    fields = cast("JsonObject", meta) if isinstance(meta, dict) else {}
+
+    def values(name: str) -> list[str]:
+        value: object = fields.get(name)
+        return [value] if isinstance(value, str) else []
+
+    return extract_from_fields(values("traceparent"), values("tracestate"), values("baggage"))
+
+
+def _http_attributes(
+    scope: MutableMapping[str, Any], headers: Headers
+) -> dict[str, AttributeValue]:
+    attributes: dict[str, AttributeValue] = {
+        "http.request.method": scope["method"],
+        "http.route": "/mcp",
+        "url.path": scope["path"],
+        "url.scheme": scope["scheme"],
+        "network.protocol.name": "http",
+        "network.protocol.version": scope["http_version"],
+        "mcp.request.method": scope["method"],
+    }
+    if scope.get("server"):
+        attributes["server.address"], attributes["server.port"] = scope["server"]
+    if scope.get("client"):
+        attributes["client.address"], attributes["client.port"] = scope["client"]
+    agent = headers.get("user-agent")
+    if agent is not None:
+        attributes["user_agent.original"] = agent[:_MAX_VALUE_CHARS]
+    return attributes
+
+
+def _header_attributes(headers: Headers) -> dict[str, AttributeValue]:
+    session_id = headers.get(SESSION_ID_HEADER)
+    authorization = headers.get("authorization")
+    attributes: dict[str, AttributeValue] = {
+        "mcp.request.session_id_present": session_id is not None,
+        "mcp.auth.has_bearer": False,
+        "mcp.http.header.names": [name[:_MAX_VALUE_CHARS] for name in headers.names()],
+    }
+    if session_id is not None:
+        attributes["mcp.request.session_id"] = session_id[:_MAX_VALUE_CHARS]
+        attributes["mcp.session.id"] = session_id[:_MAX_VALUE_CHARS]
+    version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
+    if version is not None:
+        attributes["mcp.protocol.version"] = version[:_MAX_VALUE_CHARS]
+        attributes["mcp.client.protocol_version"] = version[:_MAX_VALUE_CHARS]
+    if authorization is not None:
+        scheme, found, credential = authorization.partition(" ")
+        # Without a scheme the value may be the secret itself.
+        attributes["mcp.auth.credential_type"] = scheme[:16].lower() if found else "unknown"
+        attributes["mcp.auth.credential_length"] = len(credential if found else authorization)
+        attributes["mcp.auth.has_bearer"] = bool(found) and scheme.lower() == "bearer"
+    return attributes
+
+
+def _envelope_attributes(envelope: Envelope) -> dict[str, AttributeValue]:
+    if isinstance(envelope, Response):
+        return {"mcp.rpc.id": str(envelope.id)[:_MAX_VALUE_CHARS]}
+    attributes: dict[str, AttributeValue] = {
+        "mcp.rpc.method": envelope.method[:_MAX_VALUE_CHARS],
+        "mcp.method.name": envelope.method[:_MAX_VALUE_CHARS],
+    }
+    if isinstance(envelope, Request):
+        attributes["mcp.rpc.id"] = str(envelope.id)[:_MAX_VALUE_CHARS]
+        attributes["jsonrpc.request.id"] = str(envelope.id)[:_MAX_VALUE_CHARS]
+    params = envelope.params or {}
+    parameter, attribute = _TARGETS.get(envelope.method, ("", ""))
+    target: object = params.get(parameter)
+    if isinstance(target, str):
+        # A query may hold a secret; the rest of a URI names the resource.
+        shown = target.partition("?")[0] if parameter == "uri" else target
+        attributes[attribute] = shown[:_MAX_VALUE_CHARS]
+    if envelope.method == "initialize":
+        attributes.update(_client_attributes(params))
+    return attributes
+
+
+def _client_attributes(params: JsonObject) -> dict[str, AttributeValue]:
+    attributes: dict[str, AttributeValue] = {}
+    version: object = params.get("protocolVersion")
+    if isinstance(version, str):
+        attributes["mcp.client.protocol_version"] = version[:_MAX_VALUE_CHARS]
+    info: object = params.get("clientInfo")
+    if isinstance(info, dict):
+        for key in ("name", "version", "title"):
+            value: object = cast("JsonObject", info).get(key)
+            if isinstance(value, str):
+                attributes[f"mcp.client.{key}"] = value[:_MAX_VALUE_CHARS]
+    capabilities: object = params.get("capabilities")
+    if isinstance(capabilities, dict):
+        keys = sorted(cast("JsonObject", capabilities))
+        attributes["mcp.client.capability.keys"] = [key[:_MAX_VALUE_CHARS] for key in keys[:32]]
+    return attributes

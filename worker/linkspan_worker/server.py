@@ -1,0 +1,107 @@
+"""The worker's process: a channel to the session server, and uvicorn before the application."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
+
+import uvicorn
+
+from linkspan_process.errors import StartError
+from linkspan_process.lifecycle import run_service
+from linkspan_process.logs import set_up_logs
+from linkspan_process.ready import ready_line
+from linkspan_process.telemetry import telemetry
+from linkspan_worker.app import MCP_PATH, WorkerApp
+from linkspan_worker.config import WorkerConfig
+from linkspan_worker.endpoint import McpEndpoint
+from linkspan_worker.session_client import SessionClient
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: WorkerConfig, environ: Mapping[str, str]) -> int:
+    """Run a worker until SIGINT or SIGTERM.
+
+    Args:
+        config: Its settings.
+        environ: The environment, for the standard `OTEL_*` variables.
+
+    Returns:
+        The exit status of the process.
+    """
+    set_up_logs(config.log_level)
+    return run_service("worker", partial(_serve, config, environ))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but the process's own signal handlers stay."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+async def _serve(config: WorkerConfig, environ: Mapping[str, str], stop: asyncio.Event) -> None:
+    listener = _bind(config)
+    async with telemetry("linkspan-worker", environ):
+        sessions = SessionClient(config.session)
+        endpoint = McpEndpoint(
+            sessions,
+            request_timeout_seconds=config.request_timeout,
+            comment_every_seconds=config.comment_every,
+        )
+        app = WorkerApp(endpoint, sessions)
+        try:
+            await _serve_http(config, app, listener, stop)
+        finally:
+            await sessions.close()
+
+
+async def _serve_http(
+    config: WorkerConfig, app: WorkerApp, listener: socket.socket, stop: asyncio.Event
+) -> None:
+    server = _Server(
+        uvicorn.Config(
+            cast("Any", app),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=max(1, round(config.drain_timeout)),
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    port: int = listener.getsockname()[1]
+    address = f"http://{config.host}:{port}{MCP_PATH}"
+    logger.info("serving %s for the session server at %s", address, config.session)
+    print(ready_line({"mcp": address}), flush=True)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    logger.info("shutting down")
+    app.drain()
+    server.should_exit = True
+    await serving
+
+
+def _bind(config: WorkerConfig) -> socket.socket:
+    try:
+        return socket.create_server(
+            (config.host, config.port),
+            family=socket.AF_INET6 if ":" in config.host else socket.AF_INET,
+            backlog=2048,
+        )
+    except OSError as error:
+        raise StartError(
+            f"cannot serve on {config.host}:{config.port}: {error.strerror}; "
+            "choose another port with --port"
+        ) from None
