@@ -320,9 +320,9 @@ def lowlevel_server(candidate: object) -> Server[Any] | None:
     if isinstance(candidate, Server):
         found = cast("object", candidate)
     elif isinstance(candidate, MCPServer):
-        found = getattr(candidate, "_lowlevel_server")  # noqa: B009 - private, but the only way
+        found = getattr(cast("object", candidate), "_lowlevel_server")  # noqa: B009 - no other way
     elif fastmcp is not None and isinstance(candidate, fastmcp.FastMCP):
-        found = getattr(candidate, "_mcp_server")  # noqa: B009 - private, but the only way
+        found = getattr(candidate, "_mcp_server")  # noqa: B009 - no other way
     return cast("Server[Any] | None", found)
 
 

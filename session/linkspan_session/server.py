@@ -40,18 +40,19 @@ _CHANNEL_OPTIONS: Final = (
 )
 
 
-def run(config: SessionConfig, environ: Mapping[str, str]) -> int:
+def run(config: SessionConfig, environ: Mapping[str, str], *, with_parent: bool) -> int:
     """Run a session server until SIGINT or SIGTERM.
 
     Args:
         config: Its settings.
         environ: The environment, for the standard `OTEL_*` variables.
+        with_parent: Whether to stop when standard input ends, too.
 
     Returns:
         The exit status of the process.
     """
     set_up_logs(config.log_level)
-    return run_service("session", partial(_serve, config, environ))
+    return run_service("session", partial(_serve, config, environ), with_parent=with_parent)
 
 
 async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asyncio.Event) -> None:

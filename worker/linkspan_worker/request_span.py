@@ -3,8 +3,8 @@
 Knows HTTP and MCP names, not how a request is served. Names under `http.`, `url.`, `server.`,
 `client.`, `user_agent.` and `network.` are OpenTelemetry's stable HTTP conventions;
 `mcp.session.id`, `mcp.method.name`, `mcp.protocol.version` and `jsonrpc.request.id` are its MCP
-conventions; the others are finer, and ours. Values that a client chooses are cut to 256 characters; no header value
-is recorded but those named here, and of `Authorization` only its scheme and length.
+conventions; the others are finer, and ours. Values that a client chooses are cut to 256 characters;
+no header value is recorded but those named here, and of `Authorization` only scheme and length.
 """
 
 from collections.abc import Mapping, MutableMapping

@@ -23,18 +23,19 @@ from linkspan_worker.session_client import SessionClient
 logger = logging.getLogger(__name__)
 
 
-def run(config: WorkerConfig, environ: Mapping[str, str]) -> int:
+def run(config: WorkerConfig, environ: Mapping[str, str], *, with_parent: bool) -> int:
     """Run a worker until SIGINT or SIGTERM.
 
     Args:
         config: Its settings.
         environ: The environment, for the standard `OTEL_*` variables.
+        with_parent: Whether to stop when standard input ends, too.
 
     Returns:
         The exit status of the process.
     """
     set_up_logs(config.log_level)
-    return run_service("worker", partial(_serve, config, environ))
+    return run_service("worker", partial(_serve, config, environ), with_parent=with_parent)
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,191 @@
+"""The `linkspan` command line: what there is to say, and who does it.
+
+Exit status: 0 after a clean stop, 1 if something broke, 2 if the command or a setting is wrong or
+nothing could be started; then one line on standard error says what to do.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Final, Protocol
+
+from linkspan_cli.supervisor import RunOptions, run_together
+from linkspan_process.errors import StartError
+from linkspan_process.lifecycle import EXIT_NOT_STARTED
+from linkspan_process.settings import add_flags, from_env, parse_port, with_flags
+from linkspan_session import config as session_config
+from linkspan_worker import config as worker_config
+
+_DESCRIPTION: Final = """\
+Serves any Python MCP server from a stateless HTTP worker and a session server joined by gRPC.
+Sessions are on disk, so they survive a restart; every request is one trace."""
+
+_EXAMPLES: Final = """\
+examples:
+  linkspan run                                  the example server with every MCP feature
+  linkspan run my_package.my_server:mcp         your server, from a module
+  linkspan run path/to/server.py:mcp            your server, from a file
+  linkspan run --port 0 --session-port 0        on free ports; the ready line says which
+
+  linkspan session --app server.py:mcp          the two halves by themselves,
+  linkspan worker --session 127.0.0.1:50051     in two terminals
+
+traces go where the standard OTEL_EXPORTER_OTLP_ENDPOINT says, and nowhere if it is not set."""
+
+
+class _Commands(Protocol):
+    """What `ArgumentParser.add_subparsers` returns, which argparse gives no public name."""
+
+    def add_parser(
+        self,
+        name: str,
+        *,
+        help: str,  # noqa: A002 - argparse's name
+        description: str,
+        epilog: str | None,
+        allow_abbrev: bool,
+    ) -> argparse.ArgumentParser: ...
+
+
+_SESSION_ENV: Final = session_config.ENV_PREFIX
+_WORKER_ENV: Final = worker_config.ENV_PREFIX
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: The words after the command's name; None takes this process's own.
+
+    Returns:
+        The exit status.
+    """
+    parsed = _parser().parse_args(arguments)
+    try:
+        match parsed.command:
+            case "run":
+                return _run(parsed)
+            case "session":
+                return _session(parsed, os.environ)
+            case _:
+                return _worker(parsed, os.environ)
+    except StartError as error:
+        print(f"linkspan {parsed.command}: {error}", file=sys.stderr)
+        return EXIT_NOT_STARTED
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    # Settings are checked here as well, so that a bad one is told once and not by a child.
+    from_env(worker_config.WorkerConfig, os.environ, prefix=_WORKER_ENV)
+    settings = from_env(session_config.SessionConfig, os.environ, prefix=_SESSION_ENV)
+    options = RunOptions(
+        app=parsed.app or settings.app or None,
+        port=parsed.port,
+        session_port=parsed.session_port,
+        data=parsed.data or str(settings.data),
+        log_level=parsed.log_level,
+    )
+    return run_together(options)
+
+
+def _session(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    settings = from_env(session_config.SessionConfig, environ, prefix=_SESSION_ENV)
+    settings = with_flags(settings, parsed)
+    if not settings.app:
+        raise StartError("name the MCP server to host: --app path/to/server.py:mcp")
+    from linkspan_session.server import run  # noqa: PLC0415 - heavy, and --help needs none of it
+
+    return run(settings, environ, with_parent=parsed.with_parent)
+
+
+def _worker(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    settings = from_env(worker_config.WorkerConfig, environ, prefix=_WORKER_ENV)
+    settings = with_flags(settings, parsed)
+    from linkspan_worker.server import run  # noqa: PLC0415 - heavy, and --help needs none of it
+
+    return run(settings, environ, with_parent=parsed.with_parent)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="linkspan",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"linkspan {version('linkspan')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
+    session = _add(commands, "session", "run a session server alone")
+    add_flags(session, session_config.SessionConfig, prefix=_SESSION_ENV)
+    worker = _add(commands, "worker", "run a worker alone")
+    add_flags(worker, worker_config.WorkerConfig, prefix=_WORKER_ENV)
+    for each in (session, worker):
+        each.add_argument(
+            "--with-parent",
+            action="store_true",
+            help="stop when standard input ends, so as not to outlive the parent process",
+        )
+    return parser
+
+
+def _add_run(commands: "_Commands") -> None:
+    run = _add(
+        commands,
+        "run",
+        "run a session server and a worker together",
+        epilog=(
+            "every setting of `linkspan session` and `linkspan worker` can also be given as an "
+            f"environment variable: {_SESSION_ENV}..., {_WORKER_ENV}..."
+        ),
+    )
+    run.add_argument(
+        "app",
+        nargs="?",
+        metavar="APP",
+        help="the MCP server to host, package.module:attribute or path.py:attribute "
+        "(default: the example server)",
+    )
+    run.add_argument(
+        "--port", type=_port, metavar="N", help="the HTTP port; 0 takes a free one (default: 8080)"
+    )
+    run.add_argument(
+        "--session-port",
+        type=_port,
+        metavar="N",
+        help="the gRPC port; 0 takes a free one (default: 50051)",
+    )
+    run.add_argument(
+        "--data", metavar="DIR", help="the folder for the session store (default: .linkspan)"
+    )
+    run.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        help="how much to log (default: info)",
+    )
+
+
+def _add(
+    commands: "_Commands",
+    name: str,
+    summary: str,
+    *,
+    epilog: str | None = None,
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=epilog,
+        allow_abbrev=False,
+    )
+
+
+def _port(text: str) -> int:
+    try:
+        return parse_port(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

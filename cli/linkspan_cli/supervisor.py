@@ -1,0 +1,191 @@
+"""Runs a session server and a worker as child processes, together or not at all.
+
+Started session server first, stopped worker first, so that a request always finds someone behind
+it. If one ends by itself, the other is stopped and the command fails. The children are in sessions
+of their own, so that Ctrl-C reaches them through here and in order, and they watch their standard
+input, so that they end even if this process is killed.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from linkspan_cli.greeting import greeting
+from linkspan_process.lifecycle import EXIT_BROKEN, EXIT_OK
+from linkspan_process.ready import parse_ready_line
+
+_READY_TIMEOUT_SECONDS: Final = 60.0
+_STOP_TIMEOUT_SECONDS: Final = 20.0
+_DEFAULT_APP: Final = Path("examples") / "everything" / "server.py"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What `linkspan run` was told; None leaves it to the environment and the defaults.
+
+    Attributes:
+        app: The server to host; None hosts the example.
+        port: The HTTP port.
+        session_port: The gRPC port.
+        data: The folder of the session store.
+        log_level: How much to log.
+    """
+
+    app: str | None
+    port: int | None
+    session_port: int | None
+    data: str
+    log_level: str | None
+
+
+class _ChildEndedError(Exception):
+    """A child process ended by itself."""
+
+    def __init__(self, name: str, status: int) -> None:
+        super().__init__(f"the {name} ended by itself with status {status}")
+        self.status = status
+
+
+class _Child:
+    """A child process, its ready line, and what else it prints."""
+
+    def __init__(self, name: str, process: Process) -> None:
+        self.name = name
+        self._process = process
+        self._ready: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.create_task(self._read())
+
+    async def ready(self) -> dict[str, str]:
+        """Wait for the ready line and return its addresses.
+
+        Raises:
+            _ChildEndedError: The process ended instead.
+            TimeoutError: It took too long.
+        """
+        async with asyncio.timeout(_READY_TIMEOUT_SECONDS):
+            ended = asyncio.create_task(self.ended())
+            try:
+                first: set[asyncio.Future[Any]] = {self._ready, ended}
+                await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+                if not self._ready.done():
+                    raise await ended
+            finally:
+                ended.cancel()
+        return self._ready.result()
+
+    async def ended(self) -> _ChildEndedError:
+        """Wait for the process to end."""
+        return _ChildEndedError(self.name, await self._process.wait())
+
+    async def stop(self) -> None:
+        """Ask the process to end, and make it end if it does not within a bound."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(_STOP_TIMEOUT_SECONDS):
+                    await self._process.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+        await self._reading
+
+    async def _read(self) -> None:
+        """Pass on what the process prints, but for its ready line."""
+        assert self._process.stdout is not None  # noqa: S101 - it was made with a pipe
+        async for raw in self._process.stdout:
+            line = raw.decode(errors="replace")
+            addresses = None if self._ready.done() else parse_ready_line(line)
+            if addresses is None:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+            else:
+                self._ready.set_result(addresses)
+
+
+def run_together(options: RunOptions) -> int:
+    """Run both until SIGINT or SIGTERM, or until one of them ends.
+
+    Returns:
+        The exit status for the process.
+    """
+    return asyncio.run(_run(options))
+
+
+async def _run(options: RunOptions) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    stopping = asyncio.create_task(stop.wait())
+    serving = asyncio.create_task(_serve(options))
+    await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not serving.done():
+        serving.cancel()
+    try:
+        await serving
+    except asyncio.CancelledError:
+        return EXIT_OK
+    except TimeoutError:
+        print("linkspan run: a process did not get ready in time", file=sys.stderr)
+        return EXIT_BROKEN
+    except _ChildEndedError as error:
+        print(f"linkspan run: {error}", file=sys.stderr)
+        return error.status if error.status > 0 else EXIT_BROKEN
+    return EXIT_OK
+
+
+async def _serve(options: RunOptions) -> None:
+    """Serve until cancelled; raises `_ChildEndedError` if a child ends by itself."""
+    app = options.app or str(_default_app())
+    common = [] if options.log_level is None else ["--log-level", options.log_level]
+    session_arguments = ["--app", app, "--data", options.data, *common]
+    if options.session_port is not None:
+        session_arguments += ["--port", str(options.session_port)]
+    async with _child("session server", "session", session_arguments) as session:
+        grpc = (await session.ready())["grpc"]
+        worker_arguments = ["--session", grpc, *common]
+        if options.port is not None:
+            worker_arguments += ["--port", str(options.port)]
+        async with _child("worker", "worker", worker_arguments) as worker:
+            mcp = (await worker.ready())["mcp"]
+            print(greeting(app, mcp, grpc, options.data, os.environ), flush=True)
+            ended = [asyncio.create_task(child.ended()) for child in (session, worker)]
+            done, _ = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+            raise done.pop().result()
+
+
+@asynccontextmanager
+async def _child(name: str, command: str, arguments: list[str]) -> AsyncGenerator[_Child]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "linkspan_cli",
+        command,
+        "--with-parent",
+        *arguments,
+        stdin=PIPE,
+        stdout=PIPE,
+        start_new_session=True,
+    )
+    child = _Child(name, process)
+    try:
+        yield child
+    finally:
+        await child.stop()
+
+
+def _default_app() -> Path:
+    """Find the example server: beside the package where it is installed, or in the checkout."""
+    package = Path(__file__).parent
+    installed = package / _DEFAULT_APP
+    found = installed if installed.exists() else package.parents[1] / _DEFAULT_APP
+    here = Path.cwd()
+    return found.relative_to(here) if found.is_relative_to(here) else found
