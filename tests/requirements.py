@@ -1,0 +1,176 @@
+"""What Linkspan claims to do, as data: each claim with its source, and proven by tests that name it.
+
+A test proves a claim by carrying `@requirement("its.id")`. `tests/unit/test_requirements.py` checks
+both directions: every claim is proven by some test, every named id is a claim; and that
+`docs/requirements.md` is this table.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+
+_SPEC_2025: Final = "https://modelcontextprotocol.io/specification/2025-11-25/basic"
+_SPEC_2026: Final = "https://modelcontextprotocol.io/specification/2026-07-28/basic"
+_TRANSPORT: Final = f"{_SPEC_2025}/transports#streamable-http"
+_SESSIONS: Final = f"{_SPEC_2025}/transports#session-management"
+_MODERN: Final = f"{_SPEC_2026}/transports/streamable-http"
+_JSON_RPC: Final = "https://www.jsonrpc.org/specification"
+_HTTP: Final = "https://www.rfc-editor.org/rfc/rfc9110"
+_W3C: Final = "https://www.w3.org/TR/trace-context-2/"
+_SEP_414: Final = "https://modelcontextprotocol.io/seps/414-request-meta"
+_OURS: Final = "docs/architecture.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One claim.
+
+    Attributes:
+        id: Its name, which tests refer to.
+        text: What is claimed, in one sentence.
+        source: Where it comes from: a specification, or a page of ours.
+    """
+
+    id: str
+    text: str
+    source: str
+
+
+_ROWS: Final = (
+    # HTTP, both eras
+    ("http.not-json", "A body that is not JSON gets 400 and -32700.", _JSON_RPC),
+    ("http.not-json-rpc", "JSON that is not one JSON-RPC message gets 400 and -32600.", _JSON_RPC),
+    ("http.batch", "A batch gets 400 and -32600 where the protocol version has none.", _TRANSPORT),
+    (
+        "http.content-type",
+        "A POST that is not application/json gets 415.",
+        f"{_HTTP}#section-15.5.16",
+    ),
+    (
+        "http.accept",
+        "A request that accepts no kind of answer gets 406.",
+        f"{_HTTP}#section-15.5.7",
+    ),
+    ("http.too-large", "A body over 4 MiB gets 413, declared or not.", f"{_HTTP}#section-15.5.14"),
+    ("http.method", "Another HTTP method gets 405 and Allow.", f"{_HTTP}#section-15.5.6"),
+    ("http.options", "OPTIONS gets 204 and Allow.", f"{_HTTP}#section-9.3.7"),
+    ("http.path", "Another path gets 404.", f"{_HTTP}#section-15.5.5"),
+    (
+        "http.json-or-stream",
+        "An answer is one JSON body unless something comes before it.",
+        _TRANSPORT,
+    ),
+    ("http.json-only", "A client that accepts JSON only gets the answer alone.", _TRANSPORT),
+    ("http.stream-only", "A client that accepts event streams only gets a stream.", _TRANSPORT),
+    ("http.liveness", "A silent stream carries comments.", _OURS),
+    ("http.health", "/healthz says alive; /readyz says whether requests can be served.", _OURS),
+    # Handshake era
+    ("session.initialize", "initialize opens a session and names it in Mcp-Session-Id.", _SESSIONS),
+    ("session.failed-initialize", "A failed initialize leaves no session.", _SESSIONS),
+    ("session.again", "A second initialize of a session is refused with -32600.", _SESSIONS),
+    ("session.missing-id", "A request without a session id gets 400 and -32600.", _SESSIONS),
+    ("session.unknown", "An unknown session gets 404.", _SESSIONS),
+    ("session.ended", "DELETE ends a session, which then gets 404.", _SESSIONS),
+    (
+        "session.bad-id",
+        "An id that no session can have gets 404; two that differ get 400.",
+        _SESSIONS,
+    ),
+    ("session.notification", "A notification or response gets 202 and no body.", _TRANSPORT),
+    ("session.method-unknown", "An unknown method gets -32601 with status 200.", _JSON_RPC),
+    ("session.params-invalid", "Invalid parameters get -32602 with status 200.", _JSON_RPC),
+    ("session.disconnect", "A disconnect does not cancel the request.", _TRANSPORT),
+    (
+        "session.cancelled",
+        "notifications/cancelled stops the request.",
+        f"{_SPEC_2025}/utilities/cancellation",
+    ),
+    ("session.equal-ids", "Concurrent requests with equal ids get each its own answer.", _OURS),
+    ("session.survives", "A session outlives its session server and its worker.", _OURS),
+    (
+        "session.version",
+        "An unknown version in initialize is answered with one that is served.",
+        f"{_SPEC_2025}/lifecycle#version-negotiation",
+    ),
+    ("session.listen", "GET opens the listening stream; a newer one replaces it.", _TRANSPORT),
+    (
+        "session.server-asks",
+        "A request of the server finds its answer in another POST.",
+        _TRANSPORT,
+    ),
+    # 2026-07-28
+    (
+        "modern.alone",
+        "A POST that carries its own envelope is answered without a session.",
+        _MODERN,
+    ),
+    ("modern.version", "An unsupported version gets 400 and -32022.", _MODERN),
+    ("modern.envelope", "A request without its envelope gets 400 and -32602.", _MODERN),
+    ("modern.headers", "Headers that disagree with the body get 400 and -32020.", _MODERN),
+    ("modern.method-unknown", "An unknown method gets 404 and -32601.", _MODERN),
+    ("modern.post-only", "GET and DELETE get 405.", _MODERN),
+    ("modern.disconnect", "Closing the response cancels the request.", _MODERN),
+    ("modern.no-response", "A response from a client gets 400 and -32600.", _MODERN),
+    # Errors
+    (
+        "error.session-server-down",
+        "Without a session server: 503, Retry-After, and recovery.",
+        _OURS,
+    ),
+    ("error.timeout", "A request over its time gets one error and is stopped.", _OURS),
+    (
+        "error.handler",
+        "What a handler raises stays in the log; the client gets a correlation id.",
+        _OURS,
+    ),
+    ("error.unwritable-answer", "An answer that is not JSON becomes an internal error.", _OURS),
+    # Command line
+    ("cli.app-missing", "An --app that does not import stops the start with one line.", _OURS),
+    ("cli.app-wrong", "An --app that is no MCP server stops the start with one line.", _OURS),
+    ("cli.port-in-use", "A port in use stops the start with one line.", _OURS),
+    ("cli.bad-setting", "An unknown or bad setting stops the start with one line.", _OURS),
+    ("cli.child-dies", "linkspan run ends, with a status that is not 0, if a child dies.", _OURS),
+    ("cli.stops-clean", "SIGINT and SIGTERM end both processes and exit with 0.", _OURS),
+    # gRPC
+    ("grpc.reflection", "The server lists and describes its services.", _OURS),
+    ("grpc.health", "The server tells its health.", _OURS),
+    ("grpc.init-idempotent", "Init of the same id and principal gives the same session.", _OURS),
+    ("grpc.foreign-principal", "Another principal's session is as unknown as none.", _OURS),
+    ("grpc.invalid", "A field out of its limits gets INVALID_ARGUMENT and an ErrorInfo.", _OURS),
+    ("grpc.list", "ListSessions pages through all sessions, oldest first.", _OURS),
+    # Traces
+    ("trace.one", "Every request is exactly one trace with one root and no orphan.", _OURS),
+    ("trace.parent", "init and handleRequest are children of their mcp.request.", _OURS),
+    ("trace.header", "The client's traceparent header is the parent of mcp.request.", _W3C),
+    ("trace.meta", "params._meta.traceparent is the parent where no header is nearer.", _SEP_414),
+    (
+        "trace.two-contexts",
+        "If header and _meta name two traces, the header becomes a link.",
+        _SEP_414,
+    ),
+    (
+        "trace.tool-nests",
+        "The tool's span nests below handleRequest, whatever _meta says.",
+        _SEP_414,
+    ),
+    ("trace.concurrent", "Concurrent requests never share a trace.", _OURS),
+    ("trace.refused", "A refused request is a span too.", _OURS),
+    (
+        "trace.malformed",
+        "A malformed traceparent is ignored, never an error.",
+        f"{_W3C}#traceparent-header",
+    ),
+    ("trace.no-secrets", "No credential and no unlisted header value enters a span.", _OURS),
+    ("trace.grpcurl", "A traceparent given to grpcurl is found on the exported span.", _W3C),
+)
+
+REQUIREMENTS: Final = {id: Requirement(id, text, source) for id, text, source in _ROWS}
+
+
+def requirement(*ids: str) -> pytest.MarkDecorator:
+    """Mark a test as proof of the claims with these ids."""
+    for each in ids:
+        if each not in REQUIREMENTS:
+            raise KeyError(f"{each} is not a requirement; add it to tests/requirements.py")
+    return pytest.mark.requirement(*ids)

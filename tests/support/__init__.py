@@ -1,0 +1,1 @@
+"""What integration tests stand on: real processes, found by their ready lines."""

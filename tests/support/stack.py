@@ -1,0 +1,68 @@
+"""One session server and one worker, each a process, reporting to one OTLP receiver."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from linkspan_propagation.testing import OtlpReceiver
+from tests.support.processes import EVERYTHING, ServiceProcess, linkspan
+
+PROMPT_EXPORT: Final[Mapping[str, str]] = {"OTEL_BSP_SCHEDULE_DELAY": "20"}
+"""Has spans exported within milliseconds, so that tests need not wait for a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running worker and session server.
+
+    Attributes:
+        mcp: The address for MCP clients.
+        grpc: The address for gRPC clients.
+        session: The session server's process.
+        worker: The worker's process.
+        data: The folder of the session store.
+    """
+
+    mcp: str
+    grpc: str
+    session: ServiceProcess
+    worker: ServiceProcess
+    data: Path
+
+    @property
+    def http(self) -> str:
+        """The worker's address without a path."""
+        return self.mcp.removesuffix("/mcp")
+
+
+@contextmanager
+def running_stack(
+    data: Path,
+    *,
+    app: str = EVERYTHING,
+    receiver: OtlpReceiver | None = None,
+    session_arguments: tuple[str, ...] = (),
+    worker_arguments: tuple[str, ...] = (),
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Stack]:
+    """Run both until the block is left.
+
+    Args:
+        data: The folder of the session store.
+        app: The server to host.
+        receiver: Where spans go; None sends them nowhere.
+        session_arguments: More words for `linkspan session`.
+        worker_arguments: More words for `linkspan worker`.
+        env: More variables for both.
+    """
+    telemetry = {} if receiver is None else {**receiver.environ(), **PROMPT_EXPORT}
+    variables = {**telemetry, **(env or {})}
+    session_command = ("session", "--app", app, "--port", "0", "--data", str(data))
+    with linkspan(*session_command, *session_arguments, env=variables) as session:
+        grpc = session.wait_ready()["grpc"]
+        worker_command = ("worker", "--session", grpc, "--port", "0")
+        with linkspan(*worker_command, *worker_arguments, env=variables) as worker:
+            mcp = worker.wait_ready()["mcp"]
+            yield Stack(mcp, grpc, session, worker, data)
