@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+from tests.support.stack import Stack, running_stack
 
 from linkspan_propagation.testing import OtlpReceiver
-from tests.support.stack import Stack, running_stack
 
 
 @pytest.fixture(scope="session")

@@ -137,11 +137,14 @@ def encode_error(
 
 
 def _parse_json(text: str | bytes) -> object:
-    if len(text) > MAX_MESSAGE_BYTES:
-        _refuse(f"the message is larger than {MAX_MESSAGE_BYTES} bytes")
     try:
-        decoded: object = json.loads(text, parse_constant=_refuse_constant)
-        if _may_hold_surrogates(text):
+        # Strictly UTF-8: left alone, `json` would take UTF-16 and raw halves of surrogate pairs too.
+        encoded = text.encode() if isinstance(text, str) else text
+        if len(encoded) > MAX_MESSAGE_BYTES:
+            _refuse(f"the message is larger than {MAX_MESSAGE_BYTES} bytes")
+        words = text if isinstance(text, str) else text.decode()
+        decoded: object = json.loads(words, parse_constant=_refuse_constant)
+        if _may_hold_surrogates(words):
             json.dumps(decoded, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         # Not JSON, not UTF-8, a number of thousands of digits, half a surrogate pair, or nesting
@@ -150,9 +153,7 @@ def _parse_json(text: str | bytes) -> object:
     return decoded
 
 
-def _may_hold_surrogates(text: str | bytes) -> bool:
-    if isinstance(text, bytes):
-        return b"\\ud" in text or b"\\uD" in text
+def _may_hold_surrogates(text: str) -> bool:
     return "\\ud" in text or "\\uD" in text
 
 

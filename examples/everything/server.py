@@ -21,7 +21,7 @@ import everything_callbacks  # type: ignore[import-not-found]
 import everything_content  # type: ignore[import-not-found]
 import everything_input_required  # type: ignore[import-not-found]
 from mcp.server import CacheHint, MCPServer
-from mcp.server.mcpserver import RequestStateSecurity
+from mcp.server.mcpserver import Context, RequestStateSecurity
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 
@@ -71,6 +71,15 @@ async def sleep(seconds: float) -> str:
     """Wait for that many seconds, then say so. Cancelling the call ends the wait at once."""
     await asyncio.sleep(seconds)
     return f"Slept for {seconds:g} s."
+
+
+@mcp.tool(annotations=READ_ONLY)
+async def count(to: int, every_seconds: float, ctx: Context) -> str:
+    """Count up to a number, reporting each as progress: what a long call looks like."""
+    for number in range(1, to + 1):
+        await ctx.report_progress(number, to, f"{number} of {to}")
+        await asyncio.sleep(every_seconds)
+    return f"Counted to {to}."
 
 
 @mcp.tool(annotations=READ_ONLY)

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings(f"ignore::{MCPDeprecationWarning.__module__}.MCPDeprecationWarning"),
 ]
 
-PLAIN_TOOLS = {"add", "echo", "fail", "sleep", "touch_watched_resource"}
+PLAIN_TOOLS = {"add", "count", "echo", "fail", "sleep", "touch_watched_resource"}
 
 SUITE_TOOLS = {
     "json_schema_2020_12_tool",

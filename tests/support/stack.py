@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from linkspan_propagation.testing import OtlpReceiver
 from tests.support.processes import EVERYTHING, ServiceProcess, linkspan
+
+from linkspan_propagation.testing import OtlpReceiver
 
 PROMPT_EXPORT: Final[Mapping[str, str]] = {"OTEL_BSP_SCHEDULE_DELAY": "20"}
 """Has spans exported within milliseconds, so that tests need not wait for a batch."""

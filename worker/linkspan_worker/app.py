@@ -4,7 +4,8 @@ import asyncio
 from http import HTTPStatus
 from typing import Final
 
-from linkspan_worker.endpoint import McpEndpoint, Receive, Scope
+from linkspan_worker.endpoint import McpEndpoint, Scope
+from linkspan_worker.relay import Receive
 from linkspan_worker.reply import Reply, Send
 from linkspan_worker.session_client import SessionClient
 

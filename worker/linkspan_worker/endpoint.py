@@ -1,7 +1,7 @@
 """One request to `/mcp`, from its first header to its last byte: admitted, spanned, forwarded.
 
 Above lies `app`, which routes; below lie `admission` (what it is), `session_client` (who answers)
-and `reply` (how it goes back). Holds no state between requests. Invariants: each request has
+and `relay` (how it goes back). Holds no state between requests. Invariants: each request has
 exactly one `mcp.request` span, refused ones too; every call to a session server is made inside it;
 a call whose client has gone is given up, and the session server knows if its handler runs on.
 """
@@ -11,19 +11,18 @@ import logging
 import secrets
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 from opentelemetry import context as otel_context
 
-from linkspan_contract.envelope import INTERNAL_ERROR, Envelope, Request, RequestId, encode_error
+from linkspan_contract.envelope import INTERNAL_ERROR, Envelope, Request, RequestId
 from linkspan_contract.limits import MAX_HEADERS, MAX_MESSAGE_BYTES
 from linkspan_worker.admission import (
     ALLOWED_METHODS,
-    Alone,
-    Era,
+    SESSION_ID_HEADER,
     InSession,
     Opening,
     Post,
@@ -33,20 +32,16 @@ from linkspan_worker.admission import (
     admit_post,
     check_post_headers,
     era_of,
-    http_status_of_error,
     method_not_allowed,
     read_body,
     too_large,
 )
 from linkspan_worker.failures import Refusal, refusal_of
 from linkspan_worker.headers import Accepted, Headers
+from linkspan_worker.relay import ClientGoneError, Receive, Relay
 from linkspan_worker.reply import Reply, Send
 from linkspan_worker.request_span import RequestSpan
 from linkspan_worker.session_client import (
-    Answer,
-    Event,
-    Message,
-    MessageKind,
     Principal,
     SessionCallError,
     SessionClient,
@@ -55,17 +50,12 @@ from linkspan_worker.session_client import (
 logger = logging.getLogger(__name__)
 
 Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 ANONYMOUS: Final = Principal()
 """Whom every session belongs to as long as nobody is asked who they are."""
 
 _SESSION_ID_BYTES: Final = 24
 _INIT_TIMEOUT_SECONDS: Final = 10.0
-
-
-class ClientGoneError(Exception):
-    """The client went away; there is nobody to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +72,7 @@ class _End:
 class _Arrival:
     """A request as far as it could be read and judged without asking anybody."""
 
-    era: Era
+    headers: Headers
     accepted: Accepted
     envelope: Envelope | None = None
     body: bytes = b""
@@ -126,226 +116,103 @@ class McpEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         started_nanos = time.time_ns()
-        headers = Headers(scope["headers"])
-        arrival = await self._arrive(scope["method"], headers, receive)
-        span = RequestSpan(scope, headers, arrival.envelope, started_nanos=started_nanos)
-        reply = Reply(send)
+        arrival = await _arrive(scope["method"], Headers(scope["headers"]), receive)
+        span = RequestSpan(scope, arrival.headers, arrival.envelope, started_nanos=started_nanos)
+        relay = Relay(
+            receive,
+            Reply(send),
+            span,
+            era=era_of(arrival.headers),
+            accepted=arrival.accepted,
+            request_id=arrival.request_id,
+            comment_every_seconds=self._comment_every_seconds,
+        )
         token = otel_context.attach(span.context)
         try:
-            await self._answer(_Exchange(arrival, headers, receive, reply, span))
+            await self._answer(arrival, relay)
         except ClientGoneError:
             span.client_gone()
         finally:
             otel_context.detach(token)
-            span.end(reply.status)
+            span.end(relay.reply.status)
 
-    # --- judging ---------------------------------------------------------------------------------
-
-    async def _arrive(self, method: str, headers: Headers, receive: Receive) -> _Arrival:
-        era = era_of(headers)
-        accepted = Accepted(json=True, event_stream=True)
-        envelope: Envelope | None = None
-        try:
-            match method:
-                case "POST":
-                    accepted = check_post_headers(headers)
-                    body = await _read(receive)
-                    envelope = read_body(body)
-                    action = admit_post(envelope, headers)
-                    return _Arrival(era, accepted, envelope, body, action)
-                case "GET":
-                    return _Arrival(era, accepted, action=_Listen(admit_listen(headers)))
-                case "DELETE":
-                    return _Arrival(era, accepted, action=_End(admit_end(headers)))
-                case "OPTIONS":
-                    return _Arrival(era, accepted)
-                case _:
-                    raise RefusedError(method_not_allowed())  # noqa: TRY301 - a rung like the others
-        except RefusedError as refused:
-            return _Arrival(era, accepted, envelope, refused=refused)
-        except ClientGoneError:
-            return _Arrival(era, accepted, gone=True)
-
-    # --- answering -------------------------------------------------------------------------------
-
-    async def _answer(self, exchange: "_Exchange") -> None:
-        arrival = exchange.arrival
+    async def _answer(self, arrival: _Arrival, relay: Relay) -> None:
         if arrival.gone:
             raise ClientGoneError
         try:
             if arrival.refused is not None:
-                await exchange.refuse(arrival.refused.refusal)
+                await relay.refuse(arrival.refused.refusal)
                 return
             match arrival.action:
                 case None:
-                    await exchange.reply.empty(HTTPStatus.NO_CONTENT, [("allow", ALLOWED_METHODS)])
+                    await relay.reply.empty(HTTPStatus.NO_CONTENT, [("allow", ALLOWED_METHODS)])
                 case _Listen(session_id):
-                    await self._listen(exchange, session_id)
+                    answer = self._sessions.listen(session_id, ANONYMOUS)
+                    await relay.carry(answer, until=self._draining)
                 case _End(session_id):
-                    await self._end(exchange, session_id)
+                    timeout = self._request_timeout_seconds
+                    answer = self._sessions.end(session_id, ANONYMOUS, timeout_seconds=timeout)
+                    await relay.carry(answer)
                 case _:
-                    await self._post(exchange, arrival.action)
+                    await self._post(arrival, arrival.action, relay)
         except SessionCallError as error:
-            await exchange.refuse(refusal_of(error.failure))
-        except (ClientGoneError, asyncio.CancelledError):
+            await relay.refuse(refusal_of(error.failure))
+        except ClientGoneError:
             raise
         except Exception:
             correlation_id = uuid.uuid4().hex
             logger.exception("a request failed; correlation id %s", correlation_id)
             data = {"correlationId": correlation_id}
-            await exchange.refuse(
+            await relay.refuse(
                 Refusal(500, INTERNAL_ERROR, "Internal server error", "internal", data=data)
             )
 
-    async def _post(self, exchange: "_Exchange", action: Post) -> None:
-        session_id: str | None = None
-        reply_headers: list[tuple[str, str]] = []
+    async def _post(self, arrival: _Arrival, action: Post, relay: Relay) -> None:
+        session_id: str | None
         match action:
             case Opening():
                 session_id = secrets.token_urlsafe(_SESSION_ID_BYTES)
-                exchange.span.name_session(session_id)
+                relay.span.name_session(session_id)
                 timeout = min(_INIT_TIMEOUT_SECONDS, self._request_timeout_seconds)
                 await self._sessions.init(session_id, ANONYMOUS, timeout_seconds=timeout)
-                reply_headers.append(("mcp-session-id", session_id))
+                relay.headers = ((SESSION_ID_HEADER, session_id),)
             case InSession(known_session_id):
                 session_id = known_session_id
-            case Alone():
-                pass
+            case _:  # MCP 2026-07-28
+                session_id = None
         answer = self._sessions.post(
             session_id,
             ANONYMOUS,
-            exchange.arrival.body.decode(),
-            headers=_forwarded(exchange.headers),
-            single_answer=not exchange.arrival.accepted.event_stream,
+            arrival.body.decode(),
+            headers=_forwarded(arrival.headers),
+            single_answer=not arrival.accepted.event_stream,
             timeout_seconds=self._request_timeout_seconds,
         )
-        await self._pump(exchange, answer, reply_headers)
-
-    async def _listen(self, exchange: "_Exchange", session_id: str) -> None:
-        answer = self._sessions.listen(session_id, ANONYMOUS)
-        await self._pump(exchange, answer, [], until=self._draining)
-
-    async def _end(self, exchange: "_Exchange", session_id: str) -> None:
-        answer = self._sessions.end(
-            session_id, ANONYMOUS, timeout_seconds=self._request_timeout_seconds
-        )
-        await self._pump(exchange, answer, [])
-
-    async def _pump(
-        self,
-        exchange: "_Exchange",
-        answer: Answer,
-        headers: list[tuple[str, str]],
-        *,
-        until: asyncio.Event | None = None,
-    ) -> None:
-        """Carry events from the session server to the client until one of them is done.
-
-        Whether the answer is JSON or a stream is put off until the first event shows what is
-        needed, or until silence has to be broken to show that the request lives.
-        """
-        gone = asyncio.ensure_future(_disconnected(exchange.receive))
-        stop = asyncio.ensure_future(until.wait()) if until is not None else None
-        others = {gone} if stop is None else {gone, stop}
-        step = asyncio.ensure_future(answer.next())
-        try:
-            while True:
-                await asyncio.wait(
-                    {step, *others},
-                    timeout=self._comment_every_seconds,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                if step.done():
-                    event = step.result()
-                    if event is None:
-                        await exchange.finish(headers)
-                        return
-                    await exchange.forward(event, headers)
-                    step = asyncio.ensure_future(answer.next())
-                elif gone.done():
-                    raise ClientGoneError
-                elif stop is not None and stop.done():
-                    await exchange.finish(headers)
-                    return
-                else:
-                    await exchange.show_life(headers)
-        finally:
-            answer.cancel()
-            for future in (step, *others):
-                future.cancel()
+        await relay.carry(answer)
 
 
-@dataclass(slots=True)
-class _Exchange:
-    """One request and the reply to it, as far as it has got."""
-
-    arrival: _Arrival
-    headers: Headers
-    receive: Receive
-    reply: Reply
-    span: RequestSpan
-    streaming: bool = False
-
-    async def forward(self, event: Event, headers: list[tuple[str, str]]) -> None:
-        """Send one event of the session server on to the client."""
-        match event.WhichOneof("event"):
-            case "message":
-                await self._forward_message(event.message, headers)
-            case "listening":
-                await self._commit(headers)
-            case "accepted":
-                await self.reply.empty(HTTPStatus.ACCEPTED)
-            case "ended":
-                await self.reply.empty(HTTPStatus.OK)
-            case _:  # an event of a newer contract: not for this worker
-                logger.debug("skipped an event of an unknown kind")
-
-    async def refuse(self, refusal: Refusal) -> None:
-        """Answer with an error: as the body, or as an event if a stream has begun."""
-        self.span.refused(refusal)
-        text = encode_error(self.arrival.request_id, refusal.code, refusal.message, refusal.data)
-        if not self.streaming:
-            await self.reply.json(refusal.status, text, refusal.headers)
-            return
-        if self.arrival.request_id is not None:
-            await self.reply.event(text)
-        await self.reply.end_stream()
-
-    async def finish(self, headers: list[tuple[str, str]]) -> None:
-        """End the reply: no more events will come."""
-        if self.streaming:
-            await self.reply.end_stream()
-        elif self.reply.status is None:  # an answer without a single event
-            await self._commit(headers)
-            await self.reply.end_stream()
-
-    async def show_life(self, headers: list[tuple[str, str]]) -> None:
-        """Break a silence, if the client takes streams; else it has to wait."""
-        if not self.arrival.accepted.event_stream:
-            return
-        await self._commit(headers)
-        await self.reply.comment()
-
-    async def _forward_message(self, message: Message, headers: list[tuple[str, str]]) -> None:
-        final = message.kind in (MessageKind.MESSAGE_KIND_RESULT, MessageKind.MESSAGE_KIND_ERROR)
-        if message.kind == MessageKind.MESSAGE_KIND_ERROR:
-            self.span.failed(message.error_code)
-        elif final:
-            self.span.answered(tool_error=message.tool_error)
-        if final and not self.streaming:
-            status: int = HTTPStatus.OK
-            if message.kind == MessageKind.MESSAGE_KIND_ERROR:
-                status = http_status_of_error(self.arrival.era, message.error_code)
-            if self.arrival.accepted.json or status != HTTPStatus.OK:
-                await self.reply.json(status, message.json, headers)
-                return
-        await self._commit(headers)
-        await self.reply.event(message.json)
-
-    async def _commit(self, headers: list[tuple[str, str]]) -> None:
-        if not self.streaming:
-            self.streaming = True
-            await self.reply.begin_stream(headers)
+async def _arrive(method: str, headers: Headers, receive: Receive) -> _Arrival:
+    accepted = Accepted(json=True, event_stream=True)
+    envelope: Envelope | None = None
+    try:
+        match method:
+            case "POST":
+                accepted = check_post_headers(headers)
+                body = await _read(receive)
+                envelope = read_body(body)
+                return _Arrival(headers, accepted, envelope, body, admit_post(envelope, headers))
+            case "GET":
+                return _Arrival(headers, accepted, action=_Listen(admit_listen(headers)))
+            case "DELETE":
+                return _Arrival(headers, accepted, action=_End(admit_end(headers)))
+            case "OPTIONS":
+                return _Arrival(headers, accepted)
+            case _:
+                raise RefusedError(method_not_allowed())  # noqa: TRY301 - a rung like the others
+    except RefusedError as refused:
+        return _Arrival(headers, accepted, envelope, refused=refused)
+    except ClientGoneError:
+        return _Arrival(headers, accepted, gone=True)
 
 
 async def _read(receive: Receive) -> bytes:
@@ -368,12 +235,6 @@ async def _read(receive: Receive) -> bytes:
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks)
-
-
-async def _disconnected(receive: Receive) -> None:
-    """Return when the client has gone away."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _forwarded(headers: Headers) -> list[tuple[str, str]]:

@@ -26,6 +26,10 @@ class Reply:
         self._send = send
         self.status: int | None = None
         """The HTTP status, once it has been sent."""
+        self.streaming = False
+        """Whether an event stream has begun."""
+        self.ended = False
+        """Whether the last byte has been handed over."""
 
     async def json(self, status: int, text: str, headers: HeaderPairs = ()) -> None:
         """Send a JSON body and be done."""
@@ -34,15 +38,16 @@ class Reply:
             status,
             (("content-type", JSON), ("content-length", str(len(body))), *headers),
         )
-        await self._send({"type": "http.response.body", "body": body})
+        await self._finish(body)
 
     async def empty(self, status: int, headers: HeaderPairs = ()) -> None:
         """Send a status without a body and be done."""
         await self._start(status, (("content-length", "0"), *headers))
-        await self._send({"type": "http.response.body", "body": b""})
+        await self._finish(b"")
 
     async def begin_stream(self, headers: HeaderPairs = ()) -> None:
         """Commit to an event stream; returns when its headers are on their way."""
+        self.streaming = True
         await self._start(200, (*_STREAM_HEADERS, *headers))
         # Servers hold the headers back until the first piece of a body: clients wait for them.
         await self._write(b"")
@@ -57,7 +62,7 @@ class Reply:
 
     async def end_stream(self) -> None:
         """End the stream."""
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._finish(b"")
 
     async def _start(self, status: int, headers: HeaderPairs) -> None:
         self.status = status
@@ -68,6 +73,10 @@ class Reply:
                 "headers": [(name.encode(), value.encode()) for name, value in headers],
             }
         )
+
+    async def _finish(self, data: bytes) -> None:
+        self.ended = True
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def _write(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})

@@ -1,0 +1,184 @@
+"""Carries the events of one answer to one client: JSON or stream, liveness, errors, going away.
+
+Above lies `endpoint`, which decides whom to ask; below lie `reply` (bytes out) and `session_client`
+(events in). Invariants: exactly one HTTP response is written, and it is ended; a call is read to
+its end or cancelled; whatever became of the answer stands in the request's span.
+
+Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias
+
+from linkspan_contract.envelope import RequestId, encode_error
+from linkspan_worker.admission import Era, http_status_of_error
+from linkspan_worker.failures import Refusal
+from linkspan_worker.headers import Accepted
+from linkspan_worker.reply import HeaderPairs, Reply
+from linkspan_worker.request_span import RequestSpan
+from linkspan_worker.session_client import Answer, Event, Message, MessageKind, SessionCallError
+
+logger = logging.getLogger(__name__)
+
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+_FINAL_KINDS: Final = (MessageKind.MESSAGE_KIND_RESULT, MessageKind.MESSAGE_KIND_ERROR)
+
+
+class ClientGoneError(Exception):
+    """The client went away; there is nobody to answer."""
+
+
+class Relay:
+    """One request's way back."""
+
+    def __init__(
+        self,
+        receive: Receive,
+        reply: Reply,
+        span: RequestSpan,
+        *,
+        era: Era,
+        accepted: Accepted,
+        request_id: RequestId | None,
+        comment_every_seconds: float,
+    ) -> None:
+        """Make a relay.
+
+        Args:
+            receive: ASGI's, its body read, to learn that the client has gone away.
+            reply: The response to write.
+            span: The request's span.
+            era: Which family of versions the request belongs to.
+            accepted: Which kinds of answer the client takes.
+            request_id: The id that an error of ours is answered with, if there is one.
+            comment_every_seconds: How long a stream may be silent before a comment is sent.
+        """
+        self.reply = reply
+        self.span = span
+        self.headers: HeaderPairs = ()
+        """HTTP headers that go with the answer, whatever it is."""
+        self._receive = receive
+        self._era = era
+        self._accepted = accepted
+        self._request_id = request_id
+        self._comment_every_seconds = comment_every_seconds
+
+    async def carry(self, answer: Answer, *, until: asyncio.Event | None = None) -> None:
+        """Carry events to the client until the answer is complete, or `until` is set.
+
+        Whether it is JSON or a stream is put off until the first event shows what is needed, or
+        until silence has to be broken to show that the request lives.
+
+        Raises:
+            ClientGoneError: The client went away before the answer was complete.
+            SessionCallError: The call failed before the answer was complete.
+        """
+        gone = asyncio.ensure_future(_disconnected(self._receive))
+        stop = None if until is None else asyncio.ensure_future(until.wait())
+        others = {gone} if stop is None else {gone, stop}
+        step = asyncio.ensure_future(answer.next())
+        try:
+            while not self.reply.ended:
+                await asyncio.wait(
+                    {step, *others},
+                    timeout=self._comment_every_seconds,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if step.done():
+                    event = step.result()
+                    if event is None:
+                        await self._finish()
+                        return
+                    await self._forward(event)
+                    step = asyncio.ensure_future(answer.next())
+                elif gone.done():
+                    raise ClientGoneError
+                elif stop is not None and stop.done():
+                    await self._finish()
+                    return
+                else:
+                    await self._show_life()
+            await _let_end(step)
+        finally:
+            answer.cancel()
+            for future in (step, *others):
+                future.cancel()
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Answer with an error, as the body or as an event, unless the answer is out already."""
+        self.span.refused(refusal)
+        if self.reply.ended:
+            return
+        text = encode_error(self._request_id, refusal.code, refusal.message, refusal.data)
+        if not self.reply.streaming:
+            await self.reply.json(refusal.status, text, refusal.headers)
+            return
+        if self._request_id is not None:
+            await self.reply.event(text)
+        await self.reply.end_stream()
+
+    async def _forward(self, event: Event) -> None:
+        match event.WhichOneof("event"):
+            case "message":
+                await self._forward_message(event.message)
+            case "listening":
+                await self.reply.begin_stream(self.headers)
+            case "accepted":
+                await self.reply.empty(HTTPStatus.ACCEPTED)
+            case "ended":
+                await self.reply.empty(HTTPStatus.OK)
+            case _:  # an event of a newer contract: not for this worker
+                logger.debug("skipped an event of an unknown kind")
+
+    async def _forward_message(self, message: Message) -> None:
+        if message.kind not in _FINAL_KINDS:
+            await self._stream(message.json)
+            return
+        status: int = HTTPStatus.OK
+        if message.kind == MessageKind.MESSAGE_KIND_ERROR:
+            self.span.failed(message.error_code)
+            status = http_status_of_error(self._era, message.error_code)
+        else:
+            self.span.answered(tool_error=message.tool_error)
+        if not self.reply.streaming and (self._accepted.json or status != HTTPStatus.OK):
+            await self.reply.json(status, message.json, self.headers)
+            return
+        await self._stream(message.json)
+        await self.reply.end_stream()
+
+    async def _stream(self, text: str) -> None:
+        if not self.reply.streaming:
+            await self.reply.begin_stream(self.headers)
+        await self.reply.event(text)
+
+    async def _finish(self) -> None:
+        """End the reply: no more events will come."""
+        if not self.reply.streaming:  # an answer without a single event
+            await self.reply.begin_stream(self.headers)
+        await self.reply.end_stream()
+
+    async def _show_life(self) -> None:
+        """Break a silence, if the client takes streams; else it has to wait."""
+        if not self._accepted.event_stream:
+            return
+        if not self.reply.streaming:
+            await self.reply.begin_stream(self.headers)
+        await self.reply.comment()
+
+
+async def _let_end(step: "asyncio.Future[Event | None]") -> None:
+    """Let a call end by itself whose answer is out, so that it counts as done on both sides."""
+    try:
+        await step
+    except SessionCallError as error:
+        logger.warning("a call failed after its answer: %s", error)
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Return when the client has gone away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
