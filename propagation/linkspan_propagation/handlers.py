@@ -1,0 +1,181 @@
+"""A servicer's method, watched: the same kind of callable, and somebody hears how it goes.
+
+gRPC tells by the kind of callable (coroutine function, async generator function, anything else) how
+to run a handler, so each kind is wrapped by its own. The servicer's context is handed on as it is,
+never behind a proxy. Above lies ``server``; below lies gRPC.
+
+Invariants:
+- without an observer nothing is wrapped but sync methods, which run in a thread pool, where no
+  context would reach them;
+- exceptions pass unchanged; a response passes the instant it comes;
+- an async generator that gRPC abandons is closed where gRPC would have closed it.
+"""
+
+import contextvars
+import inspect
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import Any, Protocol, TypeAlias
+
+import grpc
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Method: TypeAlias = Callable[[Any, Any], Any]
+
+
+class Observer(Protocol):
+    """Hears what becomes of one RPC. None of these may raise."""
+
+    def called(self, servicer_context: Any, *, in_loop: bool) -> None:
+        """The method is about to run; ``in_loop`` is false where this is a thread of the pool."""
+
+    def failed(self, error: BaseException) -> None:
+        """This came out of the method, or out of reading or writing a message."""
+
+
+def watched(handler: Handler, observer: Observer | None) -> Handler:
+    """Return a handler that does what ``handler`` does, in the current context.
+
+    Call it in the RPC's own task, with the context set that sync methods are to see; methods that
+    run in the task see it anyway.
+    """
+    name = _kind(handler)
+    method: Method | None = getattr(handler, name)
+    if method is None:
+        return handler
+    runs_in_loop = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
+    if observer is None and runs_in_loop:
+        return handler
+    factory: Callable[..., Handler] = getattr(grpc, f"{name}_rpc_method_handler")
+    return factory(
+        _method(method, observer, streams_responses=handler.response_streaming),
+        request_deserializer=_message(handler.request_deserializer, observer),
+        response_serializer=_message(handler.response_serializer, observer),
+    )
+
+
+def _kind(handler: Handler) -> str:
+    """Return the attribute of ``handler`` that has its method, such as ``unary_stream``."""
+    requests = "stream" if handler.request_streaming else "unary"
+    responses = "stream" if handler.response_streaming else "unary"
+    return f"{requests}_{responses}"
+
+
+def _method(method: Method, observer: Observer | None, *, streams_responses: bool) -> Method:
+    if inspect.iscoroutinefunction(method):
+        return method if observer is None else _coroutine(method, observer)
+    if inspect.isasyncgenfunction(method):
+        # As a handler of one response this is an error, and gRPC is the one to say so.
+        watch = streams_responses and observer is not None
+        return _async_generator(method, observer) if watch and observer is not None else method
+    context = contextvars.copy_context()
+    if streams_responses:
+        return _generator(method, observer, context)
+    return _function(method, observer, context)
+
+
+def _coroutine(method: Method, observer: Observer) -> Method:
+    """Watch a coroutine function: one response, or ``context.write()`` for many."""
+
+    async def call(request: Any, servicer_context: Any) -> Any:
+        observer.called(servicer_context, in_loop=True)
+        try:
+            return await method(request, servicer_context)
+        except BaseException as error:
+            observer.failed(error)
+            raise
+
+    return call
+
+
+def _async_generator(method: Method, observer: Observer) -> Method:
+    async def call(request: Any, servicer_context: Any) -> AsyncGenerator[Any, None]:
+        observer.called(servicer_context, in_loop=True)
+        responses = method(request, servicer_context)
+        try:
+            async for response in responses:
+                yield response
+        except GeneratorExit:
+            # gRPC let go of the stream, the RPC being over; the method's own generator goes with
+            # it.
+            await responses.aclose()
+            raise
+        except BaseException as error:
+            observer.failed(error)
+            raise
+
+    return call
+
+
+def _function(method: Method, observer: Observer | None, context: contextvars.Context) -> Method:
+    """Run a sync method of one response in ``context``; gRPC calls it in a thread."""
+
+    def call(request: Any, servicer_context: Any) -> Any:
+        if observer is None:
+            return context.run(method, request, servicer_context)
+        observer.called(servicer_context, in_loop=False)
+        try:
+            return context.run(method, request, servicer_context)
+        except BaseException as error:
+            observer.failed(error)
+            raise
+
+    return call
+
+
+def _generator(method: Method, observer: Observer | None, context: contextvars.Context) -> Method:
+    """Run a sync method of many responses in ``context``.
+
+    gRPC calls the method in the event loop and iterates over the result in a thread.
+    """
+
+    def call(request: Any, servicer_context: Any) -> Iterator[Any]:
+        if observer is not None:
+            observer.called(servicer_context, in_loop=True)
+        try:
+            responses = context.run(method, request, servicer_context)
+        except BaseException as error:
+            if observer is not None:
+                observer.failed(error)
+            raise
+        return _iterate(responses, observer, context)
+
+    return call
+
+
+def _iterate(
+    responses: Any, observer: Observer | None, context: contextvars.Context
+) -> Iterator[Any]:
+    try:
+        iterator = iter(responses)
+        while True:
+            try:
+                response = context.run(next, iterator)
+            except StopIteration:
+                return
+            yield response
+    except GeneratorExit:
+        close = getattr(responses, "close", None)
+        if close is not None:
+            context.run(close)
+        raise
+    except BaseException as error:
+        if observer is not None:
+            observer.failed(error)
+        raise
+
+
+def _message(
+    convert: Callable[[Any], Any] | None, observer: Observer | None
+) -> Callable[[Any], Any] | None:
+    """Watch a serializer or deserializer: gRPC runs them outside the method."""
+    if convert is None or observer is None:
+        return convert
+
+    def watched_convert(message: Any) -> Any:
+        try:
+            return convert(message)
+        except BaseException as error:
+            observer.failed(error)
+            raise
+
+    return watched_convert

@@ -1,0 +1,91 @@
+"""How an RPC ended, as its server sees it.
+
+Pure decisions over what gRPC tells a servicer: the code that was set, the exception that came out
+of the handler, whether the call was cancelled, and how much time was left. ``server`` lies above
+it.
+
+Invariant: whatever is handed in, the answer is a status of
+    https://grpc.io/docs/guides/status-codes/.
+"""
+
+import asyncio
+from typing import Final
+
+import grpc
+
+_BY_NUMBER: Final[dict[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
+
+SERVER_ERRORS: Final = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+"""Codes that make a SERVER span an error; the others are the caller's doing.
+https://opentelemetry.io/docs/specs/semconv/rpc/grpc/#server"""
+
+_DEADLINE_SLACK: Final = 0.01
+_DEADLINE_SLACK_SECONDS: Final = 0.005
+
+
+def status_code(code: object) -> grpc.StatusCode | None:
+    """Return the status that a servicer set, by whatever means ``set_code`` takes.
+
+    Args:
+        code: what ``ServicerContext.code()`` returned: None (nothing set), a ``grpc.StatusCode``,
+            or a number, which gRPC takes just as well.
+
+    Returns:
+        None where nothing was set; UNKNOWN for what is no status, which is what gRPC sends then.
+    """
+    if code is None:
+        return None
+    if isinstance(code, grpc.StatusCode):
+        return code
+    if isinstance(code, int):
+        return _BY_NUMBER.get(code, grpc.StatusCode.UNKNOWN)
+    return grpc.StatusCode.UNKNOWN
+
+
+def ended_status(
+    code: grpc.StatusCode | None, error: BaseException | None, *, cancelled: bool, expired: bool
+) -> grpc.StatusCode:
+    """Return the status with which an RPC ended whose handler was called.
+
+    Args:
+        code: what the servicer set, None for nothing.
+        error: what came out of the handler, None where it returned.
+        cancelled: the RPC's task was cancelled before a status was sent. The client no longer gets
+            a status then, not even from a handler that catches the cancellation and returns.
+        expired: the deadline has passed, see ``is_expired``.
+    """
+    if cancelled or isinstance(error, asyncio.CancelledError):
+        return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
+    if error is None or isinstance(error, grpc.aio.AbortError):
+        return grpc.StatusCode.OK if code is None else code
+    if code is None or code is grpc.StatusCode.OK:
+        return grpc.StatusCode.UNKNOWN  # what gRPC makes of an exception without a code
+    return code
+
+
+def is_expired(remaining_seconds: float | None, timeout_seconds: float | None) -> bool:
+    """Say whether a cancelled RPC was cancelled by its deadline.
+
+    A client ends the call itself when its deadline passes, and by then the server's deadline may
+    lie
+    ahead: gRPC core sends the timeout rounded up, from one second on to two or three digits and
+        hence
+    by up to 1 % (``Timeout`` in its ``src/core/ext/transport/chttp2/transport/``). So the last 1 %
+    and 5 ms count as passed; a client that cancels by itself in that time counts as expired.
+
+    Args:
+        remaining_seconds: ``time_remaining()`` now; None means no deadline.
+        timeout_seconds: ``time_remaining()`` when the handler was called; None means no deadline.
+    """
+    if remaining_seconds is None or timeout_seconds is None:
+        return False
+    return remaining_seconds <= timeout_seconds * _DEADLINE_SLACK + _DEADLINE_SLACK_SECONDS

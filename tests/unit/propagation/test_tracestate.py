@@ -1,0 +1,91 @@
+"""The tracestate grammar of W3C Trace Context Level 2."""
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkspan_propagation.tracestate import (
+    format_tracestate,
+    parse_tracestate,
+    shorten_tracestate,
+)
+
+_first = st.sampled_from(string.ascii_lowercase + string.digits)
+_rest = st.text(alphabet=string.ascii_lowercase + string.digits + "_-*/@", max_size=20)
+keys = st.builds(lambda first, rest: first + rest, _first, _rest)
+_printable = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in ",=")
+values = st.builds(
+    lambda start, end: start + end,
+    st.text(alphabet=_printable, max_size=20),
+    st.sampled_from(_printable.replace(" ", "")),
+).filter(lambda value: value == value.lstrip(" "))
+members = st.lists(st.tuples(keys, values), max_size=32, unique_by=lambda member: member[0])
+
+
+@given(members)
+def test_what_is_formatted_parses_to_the_same(wanted: list[tuple[str, str]]) -> None:
+    assert list(parse_tracestate([format_tracestate(wanted)])) == wanted
+
+
+@given(members, st.integers(0, 32))
+def test_fields_split_at_a_comma_are_one_list(wanted: list[tuple[str, str]], cut: int) -> None:
+    halves = [format_tracestate(wanted[:cut]), format_tracestate(wanted[cut:])]
+    assert list(parse_tracestate(halves)) == wanted
+
+
+@given(st.lists(st.text()))
+def test_no_text_raises(texts: list[str]) -> None:
+    assert len(parse_tracestate(texts)) <= 32
+
+
+@given(members, st.integers(-10, 2000))
+def test_shortening_keeps_a_prefix_that_fits(wanted: list[tuple[str, str]], room: int) -> None:
+    text = shorten_tracestate(wanted, room)
+    kept = parse_tracestate([text])
+    assert len(text) <= max(0, room)
+    assert list(kept) == wanted[: len(kept)]
+    if len(kept) < len(wanted):
+        assert len(format_tracestate(wanted[: len(kept) + 1])) > room
+
+
+def test_32_members_are_kept_and_33_are_not() -> None:
+    many = [(f"k{number}", "v") for number in range(33)]
+    assert len(parse_tracestate([format_tracestate(many[:32])])) == 32
+    assert parse_tracestate([format_tracestate(many)]) == ()
+
+
+def test_empty_members_and_blanks_do_not_count() -> None:
+    assert parse_tracestate([" a=1 ,,\tb=2", "", " "]) == (("a", "1"), ("b", "2"))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "novalue",
+        "=v",
+        "A=1",
+        "-a=1",
+        "_a=1",
+        "a=",
+        "a=b=c",
+        "a=é",
+        "é=1",
+        "a b=1",
+        "a=\x7f",
+        f"{'k' * 257}=1",
+        f"k={'v' * 257}",
+    ],
+)
+def test_one_broken_member_costs_the_whole_list(broken: str) -> None:
+    assert parse_tracestate(["a=1", broken]) == ()
+
+
+def test_a_key_that_comes_twice_costs_the_whole_list() -> None:
+    assert parse_tracestate(["a=1,b=2", "a=3"]) == ()
+
+
+@pytest.mark.parametrize("key", ["1a", "a@b@c", f"k{'x' * 255}", "tenant@vendor", "a_-*/1"])
+def test_the_keys_of_level_2_are_accepted(key: str) -> None:
+    assert parse_tracestate([f"{key}=v"]) == ((key, "v"),)
