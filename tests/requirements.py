@@ -65,6 +65,11 @@ _ROWS: Final = (
     ("http.stream-only", "A client that accepts event streams only gets a stream.", _TRANSPORT),
     ("http.liveness", "A silent stream carries comments.", _OURS),
     ("http.health", "/healthz says alive; /readyz says whether requests can be served.", _OURS),
+    (
+        "http.rebinding",
+        "On loopback, a foreign Host gets 421 and a foreign Origin 403.",
+        f"{_SPEC_2025}/transports#security-warning",
+    ),
     # Handshake era
     ("session.initialize", "initialize opens a session and names it in Mcp-Session-Id.", _SESSIONS),
     ("session.failed-initialize", "A failed initialize leaves no session.", _SESSIONS),

@@ -37,7 +37,8 @@ from linkspan_worker.admission import (
     too_large,
 )
 from linkspan_worker.failures import Refusal, refusal_of
-from linkspan_worker.headers import Accepted, Headers
+from linkspan_worker.headers import ANY_ANSWER, Accepted, Headers
+from linkspan_worker.origin import refuse_rebinding
 from linkspan_worker.relay import ClientGoneError, Receive, Relay
 from linkspan_worker.reply import Reply, Send
 from linkspan_worker.request_span import RequestSpan
@@ -96,6 +97,7 @@ class McpEndpoint:
         *,
         request_timeout_seconds: float,
         comment_every_seconds: float,
+        loopback_only: bool,
     ) -> None:
         """Make the endpoint.
 
@@ -103,7 +105,9 @@ class McpEndpoint:
             sessions: Who answers.
             request_timeout_seconds: How long a request may take; listening streams may take longer.
             comment_every_seconds: How long a stream may be silent before a comment is sent.
+            loopback_only: Whether requests that name another host than this machine are refused.
         """
+        self._loopback_only = loopback_only
         self._sessions = sessions
         self._request_timeout_seconds = request_timeout_seconds
         self._comment_every_seconds = comment_every_seconds
@@ -116,7 +120,8 @@ class McpEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         started_nanos = time.time_ns()
-        arrival = await _arrive(scope["method"], Headers(scope["headers"]), receive)
+        headers = Headers(scope["headers"])
+        arrival = await self._arrive(scope["method"], headers, receive)
         span = RequestSpan(scope, arrival.headers, arrival.envelope, started_nanos=started_nanos)
         relay = Relay(
             receive,
@@ -135,6 +140,12 @@ class McpEndpoint:
         finally:
             otel_context.detach(token)
             span.end(relay.reply.status)
+
+    async def _arrive(self, method: str, headers: Headers, receive: Receive) -> _Arrival:
+        rebinding = refuse_rebinding(headers) if self._loopback_only else None
+        if rebinding is not None:
+            return _Arrival(headers, ANY_ANSWER, refused=RefusedError(rebinding))
+        return await _judge(method, headers, receive)
 
     async def _answer(self, arrival: _Arrival, relay: Relay) -> None:
         if arrival.gone:
@@ -191,8 +202,8 @@ class McpEndpoint:
         await relay.carry(answer)
 
 
-async def _arrive(method: str, headers: Headers, receive: Receive) -> _Arrival:
-    accepted = Accepted(json=True, event_stream=True)
+async def _judge(method: str, headers: Headers, receive: Receive) -> _Arrival:
+    accepted = ANY_ANSWER
     envelope: Envelope | None = None
     try:
         match method:

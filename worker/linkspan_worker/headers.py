@@ -53,12 +53,16 @@ class Accepted:
     event_stream: bool
 
 
+ANY_ANSWER: Final = Accepted(json=True, event_stream=True)
+"""What a client takes that does not say."""
+
+
 def accepted_by(headers: Headers) -> Accepted:
     """Read `Accept`; without one a client takes anything (RFC 9110, section 12.5.1)."""
     ranges = [part for value in headers.all("accept") for part in value.split(",")]
     wanted = {name for part in ranges if (name := _media_range(part))}
     if not wanted:
-        return Accepted(json=True, event_stream=True)
+        return ANY_ANSWER
     return Accepted(
         json=bool(wanted & {"*/*", "application/*", JSON}),
         event_stream=bool(wanted & {"*/*", "text/*", EVENT_STREAM}),

@@ -18,6 +18,7 @@ from linkspan_process.telemetry import telemetry
 from linkspan_worker.app import MCP_PATH, WorkerApp
 from linkspan_worker.config import WorkerConfig
 from linkspan_worker.endpoint import McpEndpoint
+from linkspan_worker.origin import is_loopback
 from linkspan_worker.session_client import SessionClient
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ async def _serve(config: WorkerConfig, environ: Mapping[str, str], stop: asyncio
             sessions,
             request_timeout_seconds=config.request_timeout,
             comment_every_seconds=config.comment_every,
+            loopback_only=is_loopback(config.host),
         )
         app = WorkerApp(endpoint, sessions)
         try:
