@@ -61,9 +61,9 @@ def answer_event(request_id: RequestId, answer: Answer) -> HandleRequestResponse
     """Write the answer to a request; one that cannot be written becomes an internal error."""
     try:
         event = _answer_event(request_id, answer)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         return _answer_event(request_id, _unwritable("it is not JSON", error))
-    if len(event.message.json) > MAX_ANSWER_BYTES:
+    if len(event.message.json.encode()) > MAX_ANSWER_BYTES:
         return _answer_event(request_id, _unwritable(f"it is over {MAX_ANSWER_BYTES} bytes"))
     return event
 
