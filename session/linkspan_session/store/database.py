@@ -105,14 +105,22 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_SECONDS, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        for number, migration in enumerate(_MIGRATIONS[version:], start=version + 1):
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {migration} PRAGMA user_version = {number}; COMMIT;"
-            )
+        version = _migrate(connection)
     except (sqlite3.Error, OSError) as error:
         raise StartError(f"cannot open the session store {path}: {error}") from error
     if version > len(_MIGRATIONS):
         connection.close()
         raise StartError(f"a newer version of Linkspan made {path}; upgrade, or choose another")
     return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> int:
+    """Bring the file to the newest layout; returns the layout it had, which may be newer still."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        for migration in _MIGRATIONS[version:]:
+            for statement in migration.split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {max(version, len(_MIGRATIONS))}")
+    return version
