@@ -93,12 +93,17 @@ def check_envelope(decoded: object) -> Envelope:
         _refuse("a JSON-RPC message must be an object")
     message = cast("JsonObject", decoded)
     raw_id: object = message.get("id")
-    request_id = raw_id if _is_request_id(raw_id) else None
+    request_id = raw_id if is_request_id(raw_id) else None
     if message.get("jsonrpc") != "2.0":
         _refuse('"jsonrpc" must be "2.0"', request_id)
     if "method" in message:
         return _check_call(message, request_id)
     return _check_response(message, request_id)
+
+
+def is_request_id(value: object) -> TypeGuard[RequestId]:
+    """Tell whether a decoded JSON value is a string or an integer; `true` is neither."""
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def encode(message: JsonObject) -> str:
@@ -107,6 +112,7 @@ def encode(message: JsonObject) -> str:
     Raises:
         ValueError: It holds something that JSON has no word for, such as NaN.
         TypeError: It holds an object that is not JSON at all.
+        RecursionError: It is nested too deeply.
     """
     text = json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     if text.isascii():
@@ -138,7 +144,7 @@ def encode_error(
 
 def _parse_json(text: str | bytes) -> object:
     try:
-        # Strictly UTF-8: left alone, `json` would take UTF-16 and raw halves of surrogate pairs too.
+        # Strictly UTF-8: left alone, `json` takes UTF-16 and raw halves of surrogate pairs too.
         encoded = text.encode() if isinstance(text, str) else text
         if len(encoded) > MAX_MESSAGE_BYTES:
             _refuse(f"the message is larger than {MAX_MESSAGE_BYTES} bytes")
@@ -188,10 +194,6 @@ def _check_response(message: JsonObject, request_id: RequestId | None) -> Respon
     if "error" in message and not isinstance(error, dict):
         _refuse('"error" must be an object', request_id)
     return Response(request_id, cast("JsonObject | None", result), cast("JsonObject | None", error))
-
-
-def _is_request_id(value: object) -> TypeGuard[RequestId]:
-    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _refuse(message: str, request_id: RequestId | None = None) -> NoReturn:

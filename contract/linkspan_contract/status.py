@@ -13,6 +13,7 @@ from typing import Final
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -103,6 +104,6 @@ def _error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | No
             for detail in status.details:
                 if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
                     return info
-        except ValueError:  # protobuf's DecodeError is one: a stranger's bytes
+        except DecodeError:  # a stranger's bytes
             return None
     return None

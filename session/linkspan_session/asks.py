@@ -15,7 +15,13 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
-from linkspan_contract.envelope import INTERNAL_ERROR, JsonObject, RequestId, Response
+from linkspan_contract.envelope import (
+    INTERNAL_ERROR,
+    JsonObject,
+    RequestId,
+    Response,
+    is_request_id,
+)
 from linkspan_propagation import inject_into_fields
 from linkspan_session.calls import SESSION_ENDED, TIMED_OUT, same_id
 from linkspan_session.events import request_event
@@ -91,7 +97,7 @@ class Asks:
         """Hand a client's `notifications/progress` to whoever asked for it."""
         report = params or {}
         token, progress = report.get("progressToken"), report.get("progress")
-        if not isinstance(token, str | int) or not isinstance(progress, int | float):
+        if not is_request_id(token) or not isinstance(progress, int | float):
             return
         ask = self._find(token)
         if ask is not None and ask.on_progress is not None:

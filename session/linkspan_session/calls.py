@@ -39,6 +39,7 @@ class RunningCall:
     call: Call
     exchange: Exchange
     task: asyncio.Task[None] | None = None
+    begun: bool = False
     stopped_with: Failed | None = None
     answered: bool = False
 
@@ -47,7 +48,8 @@ class RunningCall:
         if self.stopped_with is None and not self.answered and self.task is not None:
             self.stopped_with = answer
             self.call.cancel_requested.set()
-            self.task.cancel()
+            if self.begun:  # a task cancelled before it began would never get to its answer
+                self.task.cancel()
 
 
 class RunningCalls:
@@ -116,8 +118,13 @@ class RunningCalls:
         before_answer: BeforeAnswer | None,
     ) -> None:
         exchange = running.exchange
+        running.begun = True
         try:
-            outcome = await self._outcome(running, answer, timeout_seconds)
+            if running.stopped_with is None:
+                outcome = await self._outcome(running, answer, timeout_seconds)
+            else:
+                answer.close()
+                outcome = running.stopped_with
             running.answered = True
             if before_answer is not None:
                 await before_answer(outcome)

@@ -21,6 +21,7 @@ from linkspan_contract.envelope import (
     Notification,
     Request,
     Response,
+    is_request_id,
     parse_envelope,
 )
 from linkspan_session.calls import CANCELLED, SHUTTING_DOWN, RunningCalls
@@ -264,8 +265,8 @@ class SessionHost:
             live.asks.take(envelope)
             return
         match envelope:
-            case Notification(
-                "notifications/cancelled", {"requestId": str() | int() as request_id}
+            case Notification("notifications/cancelled", {"requestId": request_id}) if (
+                is_request_id(request_id)
             ):
                 live.calls.stop(request_id, CANCELLED)
             case Notification("notifications/initialized"):

@@ -5,10 +5,11 @@ handler for one message. One server object serves all sessions; what differs bet
 `Connection`. Pinned to the SDK's minor version, because `Connection`, `ServerRunner` and
 `DispatchContext` may change in the next.
 
-Invariant: whatever a handler raises leaves here as an `Answer` or as a cancellation, never as
-another exception.
+Invariant: whatever a handler raises leaves here as an `Answer`; only the cancellation of the task
+that runs it passes through.
 """
 
+import asyncio
 import json
 import logging
 import sys
@@ -250,7 +251,9 @@ class HostedServer:
         runner = ServerRunner(self._server, connection, self._lifespan_state)
         try:
             return Result(await runner.on_request(call, request.method, _nest(request.params)))
-        except Exception as error:  # noqa: BLE001 - user code may raise anything
+        except BaseException as error:
+            if _is_ours(error):
+                raise
             return _failed(error, request.method)
         finally:
             call.close()
@@ -273,7 +276,9 @@ class HostedServer:
                 lifespan_state=self._lifespan_state,
             )
             return Result(result)
-        except Exception as error:  # noqa: BLE001 - user code may raise anything
+        except BaseException as error:
+            if _is_ours(error):
+                raise
             return _failed(error, request.method)
         finally:
             call.close()
@@ -342,7 +347,19 @@ def _nest(params: JsonObject | None) -> JsonObject | None:
     return {**params, _META: {**nested, **inject_into_fields()}}
 
 
-def _failed(error: Exception, method: str) -> Failed:
+def _is_ours(error: BaseException) -> bool:
+    """Tell an end that was asked for from what user code raised, `sys.exit()` included."""
+    match error:
+        case asyncio.CancelledError():
+            task = asyncio.current_task()
+            return task is not None and task.cancelling() > 0
+        case Exception() | SystemExit():
+            return False
+        case _:
+            return True
+
+
+def _failed(error: BaseException, method: str) -> Failed:
     known = handler_exception_to_error_data(error)
     if known is not None:
         return Failed(known.code, known.message, known.data)
