@@ -8,7 +8,8 @@ adds its own handlers to the server object that is made here:
 - `everything_callbacks`: what a handler does to its client while it runs (logging, progress,
   sampling, elicitation, notifications);
 - `everything_input_required`: how a handler asks its client since 2026-07-28, by answering
-  `input_required` and being called again.
+  `input_required` and being called again;
+- `everything_tasks`: tools that go on after their request, as tasks that the client polls.
 
 There is no transport and no session code here: that is the host's task.
 """
@@ -20,6 +21,7 @@ import os
 import everything_callbacks  # type: ignore[import-not-found]
 import everything_content  # type: ignore[import-not-found]
 import everything_input_required  # type: ignore[import-not-found]
+import everything_tasks  # type: ignore[import-not-found]
 from mcp.server import CacheHint, MCPServer
 from mcp.server.mcpserver import Context, RequestStateSecurity
 from mcp.server.mcpserver.exceptions import ToolError
@@ -41,6 +43,7 @@ mcp = MCPServer(
     version="1.0.0",
     instructions="Exercises every MCP feature. The plainest tools to start with: `add` and `echo`.",
     tools=[everything_content.json_schema_tool()],
+    extensions=[everything_tasks.tasks],
     request_state_security=request_state_security(),
     cache_hints={
         # The lists are the same for every client and change only with a new version of this file.
@@ -91,3 +94,4 @@ def fail(message: str) -> str:
 everything_content.register(mcp)
 everything_callbacks.register(mcp)
 everything_input_required.register(mcp)
+everything_tasks.register(mcp)

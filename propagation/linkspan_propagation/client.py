@@ -9,7 +9,7 @@ current where the call is made; nothing that telemetry raises reaches the caller
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import grpc
@@ -36,8 +36,8 @@ def carried(metadata: Metadata | None) -> Metadata | None:
     """
     entries = metadata
     try:
-        if metadata is not None and not isinstance(metadata, grpc.aio.Metadata):
-            entries = tuple(metadata)  # an iterator is read once
+        if isinstance(metadata, Iterator):
+            entries = tuple(metadata)  # it can be read once
         return inject(entries)
     except Exception:
         _LOGGER.debug("metadata left as they were", exc_info=True)
@@ -46,10 +46,12 @@ def carried(metadata: Metadata | None) -> Metadata | None:
 
 def _with_context(details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
     metadata = carried(details.metadata)
+    if metadata is None or metadata is details.metadata:
+        return details
     return grpc.aio.ClientCallDetails(
         method=details.method,
         timeout=details.timeout,
-        metadata=None if metadata is None else grpc.aio.Metadata.from_tuple(metadata),
+        metadata=grpc.aio.Metadata.from_tuple(metadata),
         credentials=details.credentials,
         wait_for_ready=details.wait_for_ready,
     )

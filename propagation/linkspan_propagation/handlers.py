@@ -11,6 +11,7 @@ Invariants:
 - an async generator that gRPC abandons is closed where gRPC would have closed it.
 """
 
+import asyncio
 import contextvars
 import inspect
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -27,6 +28,9 @@ class Observer(Protocol):
 
     def called(self, servicer_context: Any, *, in_loop: bool) -> None:
         """The method is about to run; ``in_loop`` is false where this is a thread of the pool."""
+
+    def returned(self) -> None:
+        """The method returned, or its responses came to their end."""
 
     def failed(self, error: BaseException) -> None:
         """This came out of the method, or out of reading or writing a message."""
@@ -47,7 +51,7 @@ def watched(handler: Handler, observer: Observer | None) -> Handler:
         return handler
     factory: Callable[..., Handler] = getattr(grpc, f"{name}_rpc_method_handler")
     return factory(
-        _method(method, observer, streams_responses=handler.response_streaming),
+        _method(handler, method, observer),
         request_deserializer=_message(handler.request_deserializer, observer),
         response_serializer=_message(handler.response_serializer, observer),
     )
@@ -60,40 +64,59 @@ def _kind(handler: Handler) -> str:
     return f"{requests}_{responses}"
 
 
-def _method(method: Method, observer: Observer | None, *, streams_responses: bool) -> Method:
+def _method(handler: Handler, method: Method, observer: Observer | None) -> Method:
     if inspect.iscoroutinefunction(method):
-        return method if observer is None else _coroutine(method, observer)
+        if observer is None:
+            return method
+        return _coroutine(method, observer, streams_requests=handler.request_streaming)
     if inspect.isasyncgenfunction(method):
-        # As a handler of one response this is an error, and gRPC is the one to say so.
-        watch = streams_responses and observer is not None
-        return _async_generator(method, observer) if watch and observer is not None else method
+        # For one response this is an error, and gRPC is the one to say so.
+        if observer is None or not handler.response_streaming:
+            return method
+        return _async_generator(method, observer, streams_requests=handler.request_streaming)
     context = contextvars.copy_context()
-    if streams_responses:
+    if handler.response_streaming:
         return _generator(method, observer, context)
     return _function(method, observer, context)
 
 
-def _coroutine(method: Method, observer: Observer) -> Method:
+async def _let_cancellation_come() -> None:
+    """Let the loop run once, for a cancellation that may be on its way.
+
+    Where a client cuts its stream of requests, gRPC tells the method that the stream has come to its
+    end, and cancels the task right afterwards, but not once the method has returned: the RPC then
+    looks like one that went well. This catches nine in ten of them, and costs the others a turn.
+    """
+    await asyncio.sleep(0)
+
+
+def _coroutine(method: Method, observer: Observer, *, streams_requests: bool) -> Method:
     """Watch a coroutine function: one response, or ``context.write()`` for many."""
 
     async def call(request: Any, servicer_context: Any) -> Any:
         observer.called(servicer_context, in_loop=True)
         try:
-            return await method(request, servicer_context)
+            response = await method(request, servicer_context)
+            if streams_requests:
+                await _let_cancellation_come()
         except BaseException as error:
             observer.failed(error)
             raise
+        observer.returned()
+        return response
 
     return call
 
 
-def _async_generator(method: Method, observer: Observer) -> Method:
+def _async_generator(method: Method, observer: Observer, *, streams_requests: bool) -> Method:
     async def call(request: Any, servicer_context: Any) -> AsyncGenerator[Any, None]:
         observer.called(servicer_context, in_loop=True)
         responses = method(request, servicer_context)
         try:
             async for response in responses:
                 yield response
+            if streams_requests:
+                await _let_cancellation_come()
         except GeneratorExit:
             # gRPC let go of the stream, the RPC being over; the method's own generator goes with
             # it.
@@ -102,6 +125,7 @@ def _async_generator(method: Method, observer: Observer) -> Method:
         except BaseException as error:
             observer.failed(error)
             raise
+        observer.returned()
 
     return call
 
@@ -114,10 +138,12 @@ def _function(method: Method, observer: Observer | None, context: contextvars.Co
             return context.run(method, request, servicer_context)
         observer.called(servicer_context, in_loop=False)
         try:
-            return context.run(method, request, servicer_context)
+            response = context.run(method, request, servicer_context)
         except BaseException as error:
             observer.failed(error)
             raise
+        observer.returned()
+        return response
 
     return call
 
@@ -151,7 +177,7 @@ def _iterate(
             try:
                 response = context.run(next, iterator)
             except StopIteration:
-                return
+                break
             yield response
     except GeneratorExit:
         close = getattr(responses, "close", None)
@@ -162,6 +188,8 @@ def _iterate(
         if observer is not None:
             observer.failed(error)
         raise
+    if observer is not None:
+        observer.returned()
 
 
 def _message(

@@ -152,7 +152,15 @@ class _ServerInterceptor(grpc.aio.ServerInterceptor):
 class _Rpc:
     """One RPC that is recorded: hears what becomes of it, and ends its span."""
 
-    __slots__ = ("_code", "_error", "_method", "_servicer_context", "_span", "_timeout_seconds")
+    __slots__ = (
+        "_code",
+        "_error",
+        "_method",
+        "_returned",
+        "_servicer_context",
+        "_span",
+        "_timeout_seconds",
+    )
 
     def __init__(self, span: Span, method: str) -> None:
         self._span = span
@@ -161,6 +169,7 @@ class _Rpc:
         self._timeout_seconds: float | None = None
         self._error: BaseException | None = None
         self._code: grpc.StatusCode | None = None
+        self._returned = False
 
     def called(self, servicer_context: Any, *, in_loop: bool) -> None:
         """Keep the servicer's context, which alone knows code and deadline."""
@@ -170,6 +179,15 @@ class _Rpc:
             self._servicer_context = context
             if in_loop:
                 self._span.set_attributes(_peer_attributes(context.peer()))
+        except Exception:  # telemetry must not fail the RPC
+            _LOGGER.warning(_LOST, "describe", exc_info=True)
+
+    def returned(self) -> None:
+        """Keep that the handler came to its end by itself, and in time for the client."""
+        try:
+            context = self._servicer_context
+            remaining_seconds = None if context is None else context.time_remaining()
+            self._returned = remaining_seconds is None or remaining_seconds > 0
         except Exception:  # telemetry must not fail the RPC
             _LOGGER.warning(_LOST, "describe", exc_info=True)
 
@@ -216,7 +234,9 @@ class _Rpc:
             return ended_status(
                 status_code(context.code()),
                 self._error,
-                cancelled=cancelled,
+                # A handler that neither returned in time nor raised was left: its response could
+                # not be sent.
+                cancelled=cancelled or not (self._returned or self._error is not None),
                 expired=is_expired(context.time_remaining(), self._timeout_seconds),
             )
         if self._code is None and self._error is None and not cancelled:

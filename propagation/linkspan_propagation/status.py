@@ -63,7 +63,8 @@ def ended_status(
             a status then, not even from a handler that catches the cancellation and returns.
         expired: the deadline has passed, see ``is_expired``.
     """
-    if cancelled or isinstance(error, asyncio.CancelledError):
+    # An InternalError is what reading and writing raise when the client has gone.
+    if cancelled or isinstance(error, asyncio.CancelledError | grpc.aio.InternalError):
         return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
     if error is None or isinstance(error, grpc.aio.AbortError):
         return grpc.StatusCode.OK if code is None else code

@@ -33,9 +33,11 @@ from linkspan_session.errors import (
 )
 from linkspan_session.events import accepted_event, answer_event, ended_event
 from linkspan_session.exchange import Exchange
+from linkspan_session.hosting_context import HostingContext, lending
 from linkspan_session.kernel import Answer, Call, Failed, HostedServer, Result, handshake_of
 from linkspan_session.live import CallOutlet, LiveSession, SilentOutlet
 from linkspan_session.store import Principal, SessionId, SessionRecord, SessionStore
+from linkspan_session.tasks.runner import TaskRunner
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class SessionHost:
         tasks: asyncio.TaskGroup,
         *,
         request_timeout_seconds: float,
+        task_runner: TaskRunner | None = None,
         now_millis: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """Make a host.
@@ -64,12 +67,14 @@ class SessionHost:
             store: Where sessions are on record.
             tasks: Owns every handler's task.
             request_timeout_seconds: The longest a handler may run, whatever its caller allows.
+            task_runner: Runs what outlives its request; None if nothing may.
             now_millis: The wall clock, in milliseconds since the Unix epoch.
         """
         self._hosted = hosted
         self._store = store
         self._tasks = tasks
         self._request_timeout_seconds = request_timeout_seconds
+        self._task_runner = task_runner
         self._now_millis = now_millis
         self._live: dict[SessionId, LiveSession] = {}
         self._calls_alone = RunningCalls(tasks)
@@ -123,18 +128,19 @@ class SessionHost:
         timeout = self._request_timeout_seconds
         if timeout_seconds is not None:
             timeout = min(timeout, timeout_seconds)
-        match envelope:
-            case Request():
-                if live is None:
-                    self._answer_alone(envelope, exchange, headers, single_answer, timeout)
-                else:
-                    self._answer(live, envelope, exchange, headers, single_answer, timeout)
-            case Response() if live is None:
-                raise InvalidRequestError("a response answers a request of a session; name it")
-            case _:
-                if live is not None:
-                    await self._take(live, envelope, headers)
-                exchange.finish(accepted_event())
+        with lending(self._hosting(principal)):
+            match envelope:
+                case Request():
+                    if live is None:
+                        self._answer_alone(envelope, exchange, headers, single_answer, timeout)
+                    else:
+                        self._answer(live, envelope, exchange, headers, single_answer, timeout)
+                case Response() if live is None:
+                    raise InvalidRequestError("a response answers a request of a session; name it")
+                case _:
+                    if live is not None:
+                        await self._take(live, envelope, headers)
+                    exchange.finish(accepted_event())
         return exchange
 
     async def listen(self, session_id: SessionId, principal: Principal) -> Exchange:
@@ -339,6 +345,11 @@ class SessionHost:
     def _in_flight(self, session_id: SessionId) -> int:
         live = self._live.get(session_id)
         return 0 if live is None else len(live.calls)
+
+    def _hosting(self, principal: Principal) -> HostingContext | None:
+        if self._task_runner is None:
+            return None
+        return HostingContext(principal, self._task_runner)
 
     def _check_not_draining(self) -> None:
         if self._draining:

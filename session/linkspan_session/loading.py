@@ -5,6 +5,7 @@ The user's code is imported here, in the session server's own process and nowher
 
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from pathlib import Path
@@ -40,10 +41,13 @@ def load_app(spec: str) -> Server[Any]:
     module = _import(spec, place)
     found = _attribute(spec, module, attribute) if attribute else _usual(spec, module)
     server = lowlevel_server(found)
+    what = f"is of type {type(found).__name__}"
     if server is None and callable(found):
-        server = lowlevel_server(_call(spec, found))
+        made = _call(spec, found)
+        server = lowlevel_server(made)
+        what = f"returned something of type {type(made).__name__}"
     if server is None:
-        raise AppError(f"--app {spec}: is a {type(found).__name__}; it must be {_WANTED}")
+        raise AppError(f"--app {spec}: {what}; it must be {_WANTED}")
     return server
 
 
@@ -93,9 +97,12 @@ def _usual(spec: str, module: ModuleType) -> object:
 
 def _call(spec: str, factory: Any) -> object:
     try:
-        return factory()
+        made = factory()
     except (Exception, SystemExit) as error:
         raise AppError(f"--app {spec}: the factory failed: {_told(error)}") from error
+    if inspect.iscoroutine(made):
+        made.close()  # else Python warns that it was never awaited
+    return made
 
 
 def _told(error: BaseException) -> str:

@@ -27,6 +27,11 @@ from linkspan_session.kernel import HostedServer, hosting
 from linkspan_session.loading import load_app
 from linkspan_session.servicer import SERVICE_NAME, SPAN_NAMES, SessionServicer
 from linkspan_session.store import SqliteSessionStore
+from linkspan_session.store.database import SqliteDatabase
+from linkspan_session.store.sqlite_tasks import SqliteTaskStore
+from linkspan_session.tasks.ledger import TaskLedger
+from linkspan_session.tasks.listening import guard_listening
+from linkspan_session.tasks.runner import TaskRunner
 
 logger = logging.getLogger(__name__)
 
@@ -58,15 +63,24 @@ def run(config: SessionConfig, environ: Mapping[str, str], *, with_parent: bool)
 async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     async with telemetry("linkspan-session", environ):
         server = load_app(config.app)
-        store = await SqliteSessionStore.open(config.data / _DATABASE)
+        guard_listening(server)
+        database = await SqliteDatabase.open(config.data / _DATABASE)
         try:
             async with hosting(server) as hosted, asyncio.TaskGroup() as tasks:
+                runner = TaskRunner(TaskLedger(SqliteTaskStore(database)), tasks)
                 host = SessionHost(
-                    hosted, store, tasks, request_timeout_seconds=config.request_timeout
+                    hosted,
+                    SqliteSessionStore(database),
+                    tasks,
+                    request_timeout_seconds=config.request_timeout,
+                    task_runner=runner,
                 )
-                await _serve_grpc(config, host, hosted, stop)
+                try:
+                    await _serve_grpc(config, host, hosted, stop)
+                finally:
+                    await runner.drain()
         finally:
-            await store.close()
+            await database.close()
 
 
 async def _serve_grpc(

@@ -49,6 +49,8 @@ class Matrix:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._calls: dict[str, Call] = {}
+        self._met = 0
+        self._all_met = asyncio.Event()
 
     def call(self, call_id: str) -> Call:
         return self._calls.setdefault(call_id, Call())
@@ -99,9 +101,19 @@ class Matrix:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 return
+        elif way == "nested":
+            with trace.get_tracer("matrix").start_as_current_span(f"inside {call.received[0]}"):
+                await self._meet(int(dict(call.metadata)["k"]))
         elif way == "metadata":
             await context.send_initial_metadata((("initial", "1"), ("initial", "2")))
             context.set_trailing_metadata(TRAILERS)
+
+    async def _meet(self, parties: int) -> None:
+        """Wait until so many handlers are here at once."""
+        self._met += 1
+        if self._met >= parties:
+            self._all_met.set()
+        await asyncio.wait_for(self._all_met.wait(), _WAIT_SECONDS)
 
     def act_sync(self, way: str, call: Call, context: Any) -> None:
         if way == "sync_error":
@@ -211,9 +223,7 @@ class Matrix:
             async for message in request:
                 self.receive(call, message)
 
-    def _receive_all_sync(
-        self, way: str, call: Call, request: Any, streams_requests: bool
-    ) -> None:
+    def _receive_all_sync(self, way: str, call: Call, request: Any, streams_requests: bool) -> None:
         if not streams_requests:
             self.receive(call, request)
         elif way == "sync_early":
@@ -225,7 +235,7 @@ class Matrix:
 
 WAYS: Final = (
     "ok", "error", "int", "internal", "abort", "raise", "raise_code", "hang", "stubborn", "metadata",
-    "early", "bad_response", "bad_request", "read_write", "error_read_write", "abort_read_write",
+    "nested", "early", "bad_response", "bad_request", "read_write", "error_read_write", "abort_read_write",
     "raise_read_write", "endless", "sync_ok", "sync_error", "sync_abort", "sync_raise", "sync_hang",
     "sync_early",
 )  # fmt: skip

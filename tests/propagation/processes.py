@@ -79,6 +79,19 @@ def run(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> s
     Raises:
         AssertionError: it failed, did not end in time, or logged anything.
     """
+    printed, logged = run_and_log(script, *arguments, env=env)
+    assert logged == "", f"{script} logged:\n{logged}"
+    return printed
+
+
+def run_and_log(
+    script: str, *arguments: str, env: Mapping[str, str] | None = None
+) -> tuple[str, str]:
+    """Run a script of this folder to its end, and return what it printed and what it logged.
+
+    Raises:
+        AssertionError: it failed or did not end in time.
+    """
     done = subprocess.run(
         [sys.executable, "-W", "error", str(HERE / script), *arguments],
         stdin=subprocess.DEVNULL,
@@ -88,8 +101,8 @@ def run(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> s
         timeout=_TIMEOUT_SECONDS,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, ""), f"{script}: {done.stdout}\n{done.stderr}"
-    return done.stdout
+    assert done.returncode == 0, f"{script}: {done.stdout}\n{done.stderr}"
+    return done.stdout, done.stderr
 
 
 def _end(process: "subprocess.Popen[str]", script: str, log: IO[str]) -> None:

@@ -73,10 +73,10 @@ def test_a_call_goes_as_on_bare_grpc_and_is_one_span_below_the_clients(
     if reached and not in_thread:
         assert attributes.pop("network.peer.address") == "127.0.0.1"
         assert isinstance(attributes.pop("network.peer.port"), int)
+    assert attributes.pop("rpc.response.status_code") in case.code.split("|")
     expected = {
         "rpc.system.name": "grpc",
         "rpc.method": method,
-        "rpc.response.status_code": case.code,
         "server.address": "127.0.0.1",
     }
     if case.error_type:

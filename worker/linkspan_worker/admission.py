@@ -16,9 +16,11 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 from mcp.shared.inbound import (
     ERROR_CODE_HTTP_STATUS,
+    MCP_NAME_HEADER,
     MCP_PROTOCOL_VERSION_HEADER,
     InboundLadderRejection,
     classify_inbound_request,
+    decode_header_value,
     find_duplicated_routing_header,
     unsupported_protocol_version_rejection,
 )
@@ -42,6 +44,9 @@ from linkspan_worker.headers import EVENT_STREAM, JSON, Accepted, Headers, accep
 SESSION_ID_HEADER: Final = "mcp-session-id"
 
 ALLOWED_METHODS: Final = "GET, POST, DELETE, OPTIONS"
+
+_TASK_METHODS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
+"""Requests whose `Mcp-Name` header names their task (SEP-2663)."""
 
 
 class Era(Enum):
@@ -226,7 +231,23 @@ def _admit_modern(envelope: Envelope, headers: Headers) -> Alone:
     verdict = classify_inbound_request(body, headers=headers.folded())
     if isinstance(verdict, InboundLadderRejection):
         raise RefusedError(_refusal_of_rejection(verdict), request_id)
+    _check_task_name(envelope, headers)
     return Alone(envelope)
+
+
+def _check_task_name(request: Request, headers: Headers) -> None:
+    """Compare `Mcp-Name` with the task of a `tasks/*` request, which the SDK's ladder does not know.
+
+    Source: SEP-2663, "Streamable HTTP: Routing Headers".
+    """
+    task_id = (request.params or {}).get("taskId")
+    if request.method not in _TASK_METHODS or task_id is None:
+        return
+    if decode_header_value(headers.get(MCP_NAME_HEADER)) != task_id:
+        rejection = InboundLadderRejection(
+            HEADER_MISMATCH, f"{MCP_NAME_HEADER} header does not match the request body's 'taskId'"
+        )
+        raise RefusedError(_refusal_of_rejection(rejection), request.id)
 
 
 def _refusal_of_rejection(rejection: InboundLadderRejection) -> Refusal:

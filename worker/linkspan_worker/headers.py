@@ -4,7 +4,7 @@ Pure. Values are read as Latin-1 and trimmed, as RFC 9110 section 5.5 says; the 
 trailing white space in place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,14 +58,17 @@ ANY_ANSWER: Final = Accepted(json=True, event_stream=True)
 
 
 def accepted_by(headers: Headers) -> Accepted:
-    """Read `Accept`; without one a client takes anything (RFC 9110, section 12.5.1)."""
-    ranges = [part for value in headers.all("accept") for part in value.split(",")]
-    wanted = {name for part in ranges if (name := _media_range(part))}
-    if not wanted:
+    """Read `Accept`: the most specific range decides, and a weight of 0 means no.
+
+    Without a range in it, a client takes anything. Source: RFC 9110, sections 12.4.2 and 12.5.1.
+    """
+    parts = [part for value in headers.all("accept") for part in value.split(",")]
+    ranges = {name: wanted for name, wanted in map(_media_range, parts) if name}
+    if not ranges:
         return ANY_ANSWER
     return Accepted(
-        json=bool(wanted & {"*/*", "application/*", JSON}),
-        event_stream=bool(wanted & {"*/*", "text/*", EVENT_STREAM}),
+        json=_is_wanted(ranges, JSON, "application/*", "*/*"),
+        event_stream=_is_wanted(ranges, EVENT_STREAM, "text/*", "*/*"),
     )
 
 
@@ -78,14 +81,18 @@ def is_json(headers: Headers) -> bool:
     return not found or charset.strip(' "') in {"utf-8", "utf8"}
 
 
-def _media_range(part: str) -> str | None:
-    """Return the media range without parameters; None if its weight is zero."""
+def _is_wanted(ranges: Mapping[str, bool], *names: str) -> bool:
+    return next((ranges[name] for name in names if name in ranges), False)
+
+
+def _media_range(part: str) -> tuple[str, bool]:
+    """Return a media range without parameters, and whether its weight is more than zero."""
     name, *parameters = (piece.strip().lower() for piece in part.split(";"))
     for parameter in parameters:
-        if parameter.replace(" ", "").startswith("q="):
+        key, _, weight = parameter.partition("=")
+        if key.strip() == "q":
             try:
-                if float(parameter.partition("=")[2]) == 0:
-                    return None
+                return name, float(weight) > 0
             except ValueError:
-                return None
-    return name or None
+                return name, False
+    return name, True

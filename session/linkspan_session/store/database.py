@@ -39,6 +39,35 @@ _MIGRATIONS: Final = (
     ) WITHOUT ROWID;
     CREATE INDEX sessions_by_creation ON sessions (created_millis, session_id);
     """,
+    """
+    CREATE TABLE tasks (
+        task_id              TEXT PRIMARY KEY,
+        record_version       INTEGER NOT NULL,
+        issuer               TEXT NOT NULL,
+        subject              TEXT NOT NULL,
+        resource             TEXT NOT NULL,
+        tool                 TEXT NOT NULL,
+        runner               TEXT NOT NULL,
+        status               TEXT NOT NULL,
+        finished             INTEGER NOT NULL,
+        message              TEXT,
+        questions            TEXT NOT NULL,
+        asked                INTEGER NOT NULL,
+        outcome              TEXT,
+        created_millis       INTEGER NOT NULL,
+        updated_millis       INTEGER NOT NULL,
+        expires_millis       INTEGER NOT NULL,
+        poll_interval_millis INTEGER NOT NULL,
+        version              INTEGER NOT NULL
+    );
+    CREATE INDEX tasks_by_principal ON tasks (issuer, subject, resource);
+    CREATE INDEX tasks_unfinished ON tasks (runner) WHERE NOT finished;
+    CREATE INDEX tasks_by_expiry ON tasks (expires_millis);
+    CREATE TABLE task_runners (
+        runner             TEXT PRIMARY KEY,
+        alive_until_millis INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 """What takes the file from each version of its layout to the next; `PRAGMA user_version` counts."""
 

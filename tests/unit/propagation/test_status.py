@@ -38,6 +38,7 @@ def test_nothing_set_is_no_status() -> None:
         (Code.NOT_FOUND, ValueError(), False, False, Code.NOT_FOUND),
         (None, asyncio.CancelledError(), False, False, Code.CANCELLED),
         (None, asyncio.CancelledError(), True, True, Code.DEADLINE_EXCEEDED),
+        (None, grpc.aio.InternalError("could not write"), False, False, Code.CANCELLED),
         (None, None, True, False, Code.CANCELLED),
         (Code.NOT_FOUND, None, True, False, Code.CANCELLED),
         (Code.OK, None, True, True, Code.DEADLINE_EXCEEDED),

@@ -1,0 +1,49 @@
+"""What the host lends to the code that it runs for one call: on whose behalf, and its services.
+
+The host sets it before it calls the hosted server; extensions of ours that run inside that server
+(`linkspan_session.tasks`) find it here. A context variable, so that concurrent calls never see each
+other's and what a call starts in the background keeps it. A server that somebody else hosts finds
+nothing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from linkspan_session.store import Principal
+
+if TYPE_CHECKING:  # the extension imports this module in turn
+    from linkspan_session.tasks.runner import TaskRunner
+
+
+@dataclass(frozen=True, slots=True)
+class HostingContext:
+    """What goes with a call.
+
+    Attributes:
+        principal: On whose behalf it is made.
+        task_runner: Runs what outlives the call.
+    """
+
+    principal: Principal
+    task_runner: "TaskRunner"
+
+
+_current: Final[ContextVar[HostingContext | None]] = ContextVar("linkspan_hosting", default=None)
+
+
+def hosting_context() -> HostingContext | None:
+    """Return what goes with the call that is being served; None if Linkspan does not host it."""
+    return _current.get()
+
+
+@contextmanager
+def lending(context: HostingContext | None) -> Iterator[None]:
+    """Set what goes with the calls that are begun within the block."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)

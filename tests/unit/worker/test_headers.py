@@ -1,0 +1,109 @@
+"""Reading HTTP headers: lookups, what `Accept` allows, what `Content-Type` declares."""
+
+import pytest
+
+from linkspan_worker.headers import Accepted, Headers, accepted_by, is_json
+
+BOTH = Accepted(json=True, event_stream=True)
+JSON_ONLY = Accepted(json=True, event_stream=False)
+STREAM_ONLY = Accepted(json=False, event_stream=True)
+NEITHER = Accepted(json=False, event_stream=False)
+
+
+def headers(*pairs: tuple[str, str]) -> Headers:
+    return Headers([(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs])
+
+
+def test_names_are_read_in_any_case_and_values_are_trimmed() -> None:
+    found = headers(("MCP-Session-Id", " \tabc \t"), ("X-B", "1"), ("x-b", "2"), ("é", "ü"))
+    assert found.get("mcp-session-id") == "abc"
+    assert found.all("x-b") == ["1", "2"]
+    assert found.get("x-b") == "2"
+    assert found.folded()["x-b"] == "2"
+    assert found.get("missing") is None
+    assert found.all("missing") == []
+    assert found.names() == ["mcp-session-id", "x-b", "é"]
+    assert found.pairs()[0] == ("mcp-session-id", "abc")
+
+
+def test_white_space_beyond_blank_and_tab_is_part_of_a_value() -> None:
+    assert headers(("a", "\xa0b\xa0")).get("a") == "\xa0b\xa0"
+
+
+def test_without_accept_a_client_takes_anything() -> None:
+    assert accepted_by(headers()) == BOTH
+
+
+@pytest.mark.parametrize(
+    ("accept", "accepted"),
+    [
+        ("application/json, text/event-stream", BOTH),
+        ("text/event-stream,application/json", BOTH),
+        ("application/json", JSON_ONLY),
+        ("text/event-stream", STREAM_ONLY),
+        ("*/*", BOTH),
+        ("application/*", JSON_ONLY),
+        ("text/*", STREAM_ONLY),
+        ("text/html", NEITHER),
+        ("application/jsonx, text/event", NEITHER),
+        ("APPLICATION/JSON", JSON_ONLY),
+        (" application/json ;charset=utf-8 ", JSON_ONLY),
+        ("text/html, */*;q=0.1", BOTH),
+        ("", BOTH),
+        (", ,", BOTH),
+        # RFC 9110, section 12.4.2: a weight of 0 means "not acceptable".
+        ("application/json;q=0", NEITHER),
+        ("*/*;q=0", NEITHER),
+        ("application/json;q=0, text/event-stream", STREAM_ONLY),
+        ("application/json; Q=0.000, text/event-stream; q=0.001", STREAM_ONLY),
+        ("application/json;q=nonsense", NEITHER),
+        ("application/json;v=1;q=0", NEITHER),
+        # Section 12.5.1: the most specific range that matches counts.
+        ("*/*, application/json;q=0", STREAM_ONLY),
+        ("text/event-stream;q=0, */*", JSON_ONLY),
+        ("text/*;q=0, text/event-stream, application/*;q=0.5", BOTH),
+        ("*/*;q=0, application/json", JSON_ONLY),
+    ],
+)
+def test_accept_is_read_as_rfc_9110_says(accept: str, accepted: Accepted) -> None:
+    assert accepted_by(headers(("accept", accept))) == accepted
+
+
+def test_several_accept_headers_count_as_one_list() -> None:
+    both = headers(("accept", "application/json"), ("accept", "text/event-stream"))
+    assert accepted_by(both) == BOTH
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "Application/JSON",
+        "application/json ; charset=utf-8",
+        'application/json;charset="UTF-8"',
+        "application/json; charset=utf8",
+        "application/json; profile=x",
+    ],
+)
+def test_json_in_utf_8_is_json(content_type: str) -> None:
+    assert is_json(headers(("content-type", content_type)))
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "",
+        "text/plain",
+        "application/jsonp",
+        "application/x-www-form-urlencoded",
+        "application/json; charset=utf-16",
+        "application/json;charset=latin-1",
+        "json",
+    ],
+)
+def test_anything_else_is_not(content_type: str) -> None:
+    assert not is_json(headers(("content-type", content_type)))
+
+
+def test_a_body_without_a_content_type_is_not_json() -> None:
+    assert not is_json(headers())
