@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 
 from opentelemetry import context as otel_context
 
-from linkspan_contract.envelope import INTERNAL_ERROR, Envelope, Request, RequestId
+from linkspan_contract.envelope import INTERNAL_ERROR, Batch, Envelope, Request, RequestId
 from linkspan_contract.limits import MAX_HEADERS, MAX_MESSAGE_BYTES
 from linkspan_worker.admission import (
     ALLOWED_METHODS,
@@ -62,6 +62,7 @@ _INIT_TIMEOUT_SECONDS: Final = 10.0
 @dataclass(frozen=True, slots=True)
 class _Listen:
     session_id: str
+    last_event_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class _Arrival:
 
     headers: Headers
     accepted: Accepted
-    envelope: Envelope | None = None
+    envelope: Envelope | Batch | None = None
     body: bytes = b""
     action: Post | _Listen | _End | None = None
     refused: RefusedError | None = None
@@ -122,7 +123,9 @@ class McpEndpoint:
         started_nanos = time.time_ns()
         headers = Headers(scope["headers"])
         arrival = await self._arrive(scope["method"], headers, receive)
-        span = RequestSpan(scope, arrival.headers, arrival.envelope, started_nanos=started_nanos)
+        batch = isinstance(arrival.envelope, Batch)
+        envelope = None if isinstance(arrival.envelope, Batch) else arrival.envelope
+        span = RequestSpan(scope, arrival.headers, envelope, started_nanos=started_nanos)
         relay = Relay(
             receive,
             Reply(send),
@@ -130,6 +133,7 @@ class McpEndpoint:
             era=era_of(arrival.headers),
             accepted=arrival.accepted,
             request_id=arrival.request_id,
+            batch=batch,
             comment_every_seconds=self._comment_every_seconds,
         )
         token = otel_context.attach(span.context)
@@ -157,8 +161,10 @@ class McpEndpoint:
             match arrival.action:
                 case None:
                     await relay.reply.empty(HTTPStatus.NO_CONTENT, [("allow", ALLOWED_METHODS)])
-                case _Listen(session_id):
-                    answer = self._sessions.listen(session_id, ANONYMOUS)
+                case _Listen(session_id, last_event_id):
+                    answer = self._sessions.listen(
+                        session_id, ANONYMOUS, last_event_id=last_event_id
+                    )
                     await relay.carry(answer, until=self._draining)
                 case _End(session_id):
                     timeout = self._request_timeout_seconds
@@ -204,16 +210,18 @@ class McpEndpoint:
 
 async def _judge(method: str, headers: Headers, receive: Receive) -> _Arrival:
     accepted = ANY_ANSWER
-    envelope: Envelope | None = None
+    envelope: Envelope | Batch | None = None
     try:
         match method:
             case "POST":
                 accepted = check_post_headers(headers)
                 body = await _read(receive)
-                envelope = read_body(body)
+                envelope = read_body(body, headers)
                 return _Arrival(headers, accepted, envelope, body, admit_post(envelope, headers))
             case "GET":
-                return _Arrival(headers, accepted, action=_Listen(admit_listen(headers)))
+                last_event_id = headers.get("last-event-id") or ""
+                action = _Listen(admit_listen(headers), last_event_id)
+                return _Arrival(headers, accepted, action=action)
             case "DELETE":
                 return _Arrival(headers, accepted, action=_End(admit_end(headers)))
             case "OPTIONS":

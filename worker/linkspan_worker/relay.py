@@ -19,7 +19,14 @@ from linkspan_worker.failures import Refusal
 from linkspan_worker.headers import Accepted
 from linkspan_worker.reply import HeaderPairs, Reply
 from linkspan_worker.request_span import RequestSpan
-from linkspan_worker.session_client import Answer, Event, Message, MessageKind, SessionCallError
+from linkspan_worker.session_client import (
+    Answer,
+    Event,
+    Message,
+    MessageKind,
+    SessionCallError,
+    StreamOpened,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +51,7 @@ class Relay:
         era: Era,
         accepted: Accepted,
         request_id: RequestId | None,
+        batch: bool,
         comment_every_seconds: float,
     ) -> None:
         """Make a relay.
@@ -55,6 +63,7 @@ class Relay:
             era: Which family of versions the request belongs to.
             accepted: Which kinds of answer the client takes.
             request_id: The id that an error of ours is answered with, if there is one.
+            batch: Whether several requests came in one body, and as many answers are owed.
             comment_every_seconds: How long a stream may be silent before a comment is sent.
         """
         self.reply = reply
@@ -65,6 +74,8 @@ class Relay:
         self._era = era
         self._accepted = accepted
         self._request_id = request_id
+        self._batch = batch
+        self._collected: list[str] = []
         self._comment_every_seconds = comment_every_seconds
 
     async def carry(self, answer: Answer, *, until: asyncio.Event | None = None) -> None:
@@ -125,18 +136,26 @@ class Relay:
         match event.WhichOneof("event"):
             case "message":
                 await self._forward_message(event.message)
-            case "listening":
-                await self.reply.begin_stream(self.headers)
+            case "stream_opened":
+                await self._open_stream(event.stream_opened)
             case "accepted":
+                self.span.link(event.accepted.linked_traceparent)
                 await self.reply.empty(HTTPStatus.ACCEPTED)
             case "ended":
                 await self.reply.empty(HTTPStatus.OK)
             case _:  # an event of a newer contract: not for this worker
                 logger.debug("skipped an event of an unknown kind")
 
+    async def _open_stream(self, opened: StreamOpened) -> None:
+        self.span.link(opened.linked_traceparent)
+        if not self.reply.streaming:
+            await self.reply.begin_stream(self.headers)
+        if opened.event_id:
+            await self.reply.priming(opened.event_id, opened.retry_millis)
+
     async def _forward_message(self, message: Message) -> None:
         if message.kind not in _FINAL_KINDS:
-            await self._stream(message.json)
+            await self._stream(message)
             return
         status: int = HTTPStatus.OK
         if message.kind == MessageKind.MESSAGE_KIND_ERROR:
@@ -144,19 +163,27 @@ class Relay:
             status = http_status_of_error(self._era, message.error_code)
         else:
             self.span.answered(tool_error=message.tool_error)
-        if not self.reply.streaming and (self._accepted.json or status != HTTPStatus.OK):
+        if self._batch and not self._accepted.event_stream:
+            self._collected.append(message.json)
+            return
+        one_body = not self.reply.streaming and not self._batch
+        if one_body and (self._accepted.json or status != HTTPStatus.OK):
             await self.reply.json(status, message.json, self.headers)
             return
-        await self._stream(message.json)
-        await self.reply.end_stream()
+        await self._stream(message)
+        if not self._batch:  # of a batch, the others are still to come
+            await self.reply.end_stream()
 
-    async def _stream(self, text: str) -> None:
+    async def _stream(self, message: Message) -> None:
         if not self.reply.streaming:
             await self.reply.begin_stream(self.headers)
-        await self.reply.event(text)
+        await self.reply.event(message.json, message.event_id)
 
     async def _finish(self) -> None:
         """End the reply: no more events will come."""
+        if self._collected:
+            await self.reply.json(HTTPStatus.OK, f"[{','.join(self._collected)}]", self.headers)
+            return
         if not self.reply.streaming:  # an answer without a single event
             await self.reply.begin_stream(self.headers)
         await self.reply.end_stream()

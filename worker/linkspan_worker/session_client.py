@@ -17,6 +17,7 @@ from linkspan.session.v1.session_service_pb2 import (
     InitRequest,
     Listen,
     Post,
+    StreamOpened,
 )
 from linkspan.session.v1.session_service_pb2_grpc import SessionServiceStub
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
@@ -31,6 +32,7 @@ __all__ = [
     "Principal",
     "SessionCallError",
     "SessionClient",
+    "StreamOpened",
 ]
 
 _SERVICE_NAME: Final = "linkspan.session.v1.SessionService"
@@ -131,9 +133,13 @@ class SessionClient:
         request = HandleRequestRequest(session_id=session_id or "", principal=principal, post=post)
         return Answer(self._stub.HandleRequest(request, timeout=timeout_seconds))
 
-    def listen(self, session_id: str, principal: Principal) -> Answer:
-        """Open the session's listening stream, for as long as it lasts."""
-        request = HandleRequestRequest(session_id=session_id, principal=principal, listen=Listen())
+    def listen(self, session_id: str, principal: Principal, *, last_event_id: str) -> Answer:
+        """Open the session's listening stream, or go on behind an event; see `Listen`."""
+        request = HandleRequestRequest(
+            session_id=session_id,
+            principal=principal,
+            listen=Listen(last_event_id=last_event_id),
+        )
         return Answer(self._stub.HandleRequest(request))
 
     def end(self, session_id: str, principal: Principal, *, timeout_seconds: float) -> Answer:
