@@ -19,6 +19,7 @@ from mcp.shared.inbound import (
     MCP_PROTOCOL_VERSION_HEADER,
     InboundLadderRejection,
     classify_inbound_request,
+    decode_header_value,
     find_duplicated_routing_header,
     unsupported_protocol_version_rejection,
 )
@@ -271,6 +272,11 @@ def _session_id(headers: Headers, envelope: Envelope | Batch | None) -> str | No
 
 def _id_of(envelope: Envelope | Batch | None) -> RequestId | None:
     return envelope.id if isinstance(envelope, Request) else None
+
+
+def routing_key_of(headers: Headers, name: str) -> str:
+    """Read the routing key from the header of that name; empty if there is none."""
+    return decode_header_value(headers.get(name)) or "" if name else ""
 
 
 def _refusal(status: HTTPStatus, message: str) -> Refusal:

@@ -34,6 +34,7 @@ from linkspan_worker.admission import (
     era_of,
     method_not_allowed,
     read_body,
+    routing_key_of,
     too_large,
 )
 from linkspan_worker.failures import Refusal, refusal_of
@@ -97,21 +98,28 @@ class McpEndpoint:
         sessions: SessionClient,
         *,
         request_timeout_seconds: float,
+        listen_timeout_seconds: float,
         comment_every_seconds: float,
+        routing_header: str,
         loopback_only: bool,
     ) -> None:
         """Make the endpoint.
 
         Args:
             sessions: Who answers.
-            request_timeout_seconds: How long a request may take; listening streams may take longer.
+            request_timeout_seconds: How long a request may take.
+            listen_timeout_seconds: How long a listening stream lives before it ends cleanly.
             comment_every_seconds: How long a stream may be silent before a comment is sent.
+            routing_header: The header whose value is the routing key of requests without a session,
+                in lower case; empty for none.
             loopback_only: Whether requests that name another host than this machine are refused.
         """
         self._loopback_only = loopback_only
         self._sessions = sessions
         self._request_timeout_seconds = request_timeout_seconds
+        self._listen_timeout_seconds = listen_timeout_seconds
         self._comment_every_seconds = comment_every_seconds
+        self._routing_header = routing_header
         self._draining = asyncio.Event()
 
     def drain(self) -> None:
@@ -165,7 +173,11 @@ class McpEndpoint:
                     answer = self._sessions.listen(
                         session_id, ANONYMOUS, last_event_id=last_event_id
                     )
-                    await relay.carry(answer, until=self._draining)
+                    await relay.carry(
+                        answer,
+                        until=self._draining,
+                        at_most_seconds=self._listen_timeout_seconds,
+                    )
                 case _End(session_id):
                     timeout = self._request_timeout_seconds
                     answer = self._sessions.end(session_id, ANONYMOUS, timeout_seconds=timeout)
@@ -203,6 +215,7 @@ class McpEndpoint:
             arrival.body.decode(),
             headers=_forwarded(arrival.headers),
             single_answer=not arrival.accepted.event_stream,
+            routing_key=session_id or routing_key_of(arrival.headers, self._routing_header),
             timeout_seconds=self._request_timeout_seconds,
         )
         await relay.carry(answer)

@@ -78,8 +78,19 @@ class Relay:
         self._collected: list[str] = []
         self._comment_every_seconds = comment_every_seconds
 
-    async def carry(self, answer: Answer, *, until: asyncio.Event | None = None) -> None:
-        """Carry events to the client until the answer is complete, or `until` is set.
+    async def carry(
+        self,
+        answer: Answer,
+        *,
+        until: asyncio.Event | None = None,
+        at_most_seconds: float | None = None,
+    ) -> None:
+        """Carry events to the client until the answer is complete, or it is to end before.
+
+        Args:
+            answer: The events.
+            until: Ends the stream when it is set.
+            at_most_seconds: Ends the stream after this time.
 
         Whether it is JSON or a stream is put off until the first event shows what is needed, or
         until silence has to be broken to show that the request lives.
@@ -89,7 +100,7 @@ class Relay:
             SessionCallError: The call failed before the answer was complete.
         """
         gone = asyncio.ensure_future(_disconnected(self._receive))
-        stop = None if until is None else asyncio.ensure_future(until.wait())
+        stop = None if until is None else asyncio.ensure_future(_wait(until, at_most_seconds))
         others = {gone} if stop is None else {gone, stop}
         step = asyncio.ensure_future(answer.next())
         try:
@@ -203,6 +214,15 @@ async def _let_end(step: "asyncio.Future[Event | None]") -> None:
         await step
     except SessionCallError as error:
         logger.warning("a call failed after its answer: %s", error)
+
+
+async def _wait(event: asyncio.Event, at_most_seconds: float | None) -> None:
+    """Return when the event is set, or the time is over."""
+    try:
+        async with asyncio.timeout(at_most_seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
 
 
 async def _disconnected(receive: Receive) -> None:
