@@ -67,6 +67,12 @@ class SessionConfig:
         help="how far the reader of a stream may fall behind before it is cut off, in bytes",
         metavar="BYTES",
     )
+    stall_timeout: float = setting(
+        30.0,
+        parse=parse_seconds,
+        help="how long a reader may take nothing while a handler waits for it, in seconds",
+        metavar="SECONDS",
+    )
     max_event_log: int = setting(
         8 * 1024 * 1024,
         parse=parse_bytes,

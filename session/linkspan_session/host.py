@@ -154,7 +154,7 @@ class SessionHost:
         terms = _Terms(headers, single_answer, timeout)
         if live is None:
             return self._post_alone(parsed, terms)
-        exchange = live.new_exchange()
+        exchange = self._streams.new_exchange()
         match parsed:
             case Batch():
                 await self._post_batch(live, parsed, exchange, terms)
@@ -181,7 +181,7 @@ class SessionHost:
         """
         self._check_not_draining()
         live = await self._find(session_id, principal)
-        exchange = live.new_exchange()
+        exchange = self._streams.new_exchange()
         if last_event_id:
             await live.resume(last_event_id, exchange)
         else:
@@ -241,7 +241,7 @@ class SessionHost:
 
     def _post_alone(self, parsed: Envelope | Batch, terms: _Terms) -> Exchange:
         """Handle a message of MCP 2026-07-28."""
-        exchange = Exchange(max_buffered_bytes=self._streams.max_buffered_bytes)
+        exchange = self._streams.new_exchange()
         match parsed:
             case Request():
                 self._answer_alone(parsed, exchange, terms)

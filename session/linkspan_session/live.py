@@ -97,11 +97,19 @@ class StreamSettings:
             answer survives a broken connection.
         retry_millis: How long a client should wait before it resumes.
         max_buffered_bytes: How far a reader may fall behind.
+        stall_seconds: How long a reader may take nothing while a handler waits for it.
     """
 
     open_after_seconds: float
     retry_millis: int
     max_buffered_bytes: int
+    stall_seconds: float
+
+    def new_exchange(self) -> Exchange:
+        """Make the exchange of one call to this session server."""
+        return Exchange(
+            max_buffered_bytes=self.max_buffered_bytes, stall_seconds=self.stall_seconds
+        )
 
 
 class LiveSession:
@@ -151,10 +159,6 @@ class LiveSession:
         )
 
     # --- streams of calls ------------------------------------------------------------------------
-
-    def new_exchange(self) -> Exchange:
-        """Make the exchange of one call to this session server."""
-        return Exchange(max_buffered_bytes=self._settings.max_buffered_bytes)
 
     def open_call(self, request: Request, exchange: Exchange) -> EventStream:
         """Make the stream of a request's answer; it is on record once it is needed."""

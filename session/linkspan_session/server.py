@@ -76,6 +76,7 @@ async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asynci
                         open_after_seconds=config.open_stream_after,
                         retry_millis=round(config.retry_after * 1000),
                         max_buffered_bytes=config.max_backlog,
+                        stall_seconds=config.stall_timeout,
                     ),
                 )
                 await _serve_grpc(config, host, hosted, stop)

@@ -116,9 +116,7 @@ class Client:
         )
         request = REQUESTS[0] if self.kind[0] == "u" else requests or _requests()
         calls = make(self.method)
-        return calls(
-            request, metadata=(("call-id", self.call_id), *metadata), timeout=timeout
-        )
+        return calls(request, metadata=(("call-id", self.call_id), *metadata), timeout=timeout)
 
     def start_writing(self, *, timeout: float | None = None) -> Any:
         """Start a call whose requests will be written."""
@@ -164,9 +162,7 @@ class Client:
         seen = json.loads(await self.control("seen"))
         self.observed.seen = Seen(
             outcome=seen["outcome"],
-            metadata=tuple(
-                (key, value) for key, value in seen["metadata"] if key != "call-id"
-            ),
+            metadata=tuple((key, value) for key, value in seen["metadata"] if key != "call-id"),
             received=tuple(seen["received"]),
         )
         self.observed.current = seen["current"].get("traceparent", "")

@@ -211,9 +211,7 @@ class Matrix:
             async for message in request:
                 self.receive(call, message)
 
-    def _receive_all_sync(
-        self, way: str, call: Call, request: Any, streams_requests: bool
-    ) -> None:
+    def _receive_all_sync(self, way: str, call: Call, request: Any, streams_requests: bool) -> None:
         if not streams_requests:
             self.receive(call, request)
         elif way == "sync_early":
@@ -322,7 +320,7 @@ async def serve(*, traced: bool) -> None:
     )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    print(port, flush=True)  # noqa: T201 - the ready line
+    print(port, flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     await server.stop(1)
 
