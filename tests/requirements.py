@@ -1,4 +1,4 @@
-"""What Linkspan claims to do, as data: each claim with its source, and proven by tests that name it.
+"""What Linkspan claims to do, as data: each claim, its source, and the tests that name it.
 
 A test proves a claim by carrying `@requirement("its.id")`. `tests/unit/test_requirements.py` checks
 both directions: every claim is proven by some test, every named id is a claim; and that
@@ -14,6 +14,10 @@ _SPEC_2025: Final = "https://modelcontextprotocol.io/specification/2025-11-25/ba
 _SPEC_2026: Final = "https://modelcontextprotocol.io/specification/2026-07-28/basic"
 _TRANSPORT: Final = f"{_SPEC_2025}/transports#streamable-http"
 _SESSIONS: Final = f"{_SPEC_2025}/transports#session-management"
+_RESUME: Final = f"{_SPEC_2025}/transports#resumability-and-redelivery"
+_SEP_1699: Final = (
+    "https://modelcontextprotocol.io/seps/1699-support-sse-polling-via-server-side-disconnect"
+)
 _MODERN: Final = f"{_SPEC_2026}/transports/streamable-http"
 _JSON_RPC: Final = "https://www.jsonrpc.org/specification"
 _HTTP: Final = "https://www.rfc-editor.org/rfc/rfc9110"
@@ -104,6 +108,61 @@ _ROWS: Final = (
         "A request of the server finds its answer in another POST.",
         _TRANSPORT,
     ),
+    # Streams of the handshake era
+    (
+        "resume.ids",
+        "Every event of a stream has an id; from 2025-11-25 on a priming event comes first.",
+        _RESUME,
+    ),
+    (
+        "resume.replay",
+        "Last-Event-ID replays what that stream missed and nothing of another.",
+        _RESUME,
+    ),
+    (
+        "resume.silent-call",
+        "A call that is silent for a second opens a stream that can be resumed.",
+        _RESUME,
+    ),
+    (
+        "resume.close-on-purpose",
+        "A handler may close its stream; the client comes back for the rest.",
+        _SEP_1699,
+    ),
+    (
+        "resume.listening",
+        "What was said while a client was away is replayed when it listens again.",
+        _RESUME,
+    ),
+    (
+        "resume.unknown-event",
+        "An event id that is not of this session gets 400 and -32600.",
+        _RESUME,
+    ),
+    (
+        "resume.restart",
+        "Streams are resumed after a restart; a lost request ends in one error.",
+        _OURS,
+    ),
+    ("resume.link", "A resumed stream links to the request that made it.", _OURS),
+    (
+        "ask.trace",
+        "A request of the server carries its span; the reply's mcp.request links to it.",
+        _SEP_414,
+    ),
+    (
+        "ask.outcomes",
+        "A request of the server ends in one outcome, whatever its client does.",
+        _TRANSPORT,
+    ),
+    (
+        "batch",
+        "A batch is answered in 2025-03-26 and refused in other versions.",
+        "https://modelcontextprotocol.io/specification/2025-03-26/basic/transports#sending-messages-to-the-server",
+    ),
+    ("stream.cut-off", "A reader that does not drain is cut off, logged, and can resume.", _OURS),
+    ("stream.neighbours", "A slow reader costs no other client its answers.", _OURS),
+    ("stream.listen-timeout", "A listening stream ends cleanly after its time.", _OURS),
     # 2026-07-28
     (
         "modern.alone",
@@ -170,7 +229,7 @@ _ROWS: Final = (
     ("trace.grpcurl", "A traceparent given to grpcurl is found on the exported span.", _W3C),
 )
 
-REQUIREMENTS: Final = {id: Requirement(id, text, source) for id, text, source in _ROWS}
+REQUIREMENTS: Final = {row[0]: Requirement(*row) for row in _ROWS}
 
 
 def requirement(*ids: str) -> pytest.MarkDecorator:

@@ -69,6 +69,20 @@ class Response:
 Envelope: TypeAlias = Request | Notification | Response
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Several messages in one array, which MCP 2025-03-26 has and no other version."""
+
+    messages: tuple[Envelope, ...]
+
+
+BATCH_VERSION: Final = "2025-03-26"
+"""The only protocol version with batches."""
+
+MAX_BATCH: Final = 100
+"""The most messages that a batch may hold."""
+
+
 def parse_envelope(text: str | bytes) -> Envelope:
     """Read one JSON-RPC message.
 
@@ -79,6 +93,24 @@ def parse_envelope(text: str | bytes) -> Envelope:
         EnvelopeError: It is not JSON, or not one JSON-RPC message as MCP has them.
     """
     return check_envelope(_parse_json(text))
+
+
+def parse_message(text: str | bytes) -> Envelope | Batch:
+    """Read one JSON-RPC message, or a batch of them; whether there may be one is not said here.
+
+    Raises:
+        EnvelopeError: It is not JSON, or not JSON-RPC as MCP has it.
+    """
+    decoded = _parse_json(text)
+    if not isinstance(decoded, list):
+        return check_envelope(decoded)
+    members = cast("list[object]", decoded)
+    if not 0 < len(members) <= MAX_BATCH:
+        _refuse(f"a batch must hold 1 to {MAX_BATCH} messages")
+    messages = tuple(check_envelope(member) for member in members)
+    if any(isinstance(each, Request) and each.method == "initialize" for each in messages):
+        _refuse("initialize must not be part of a batch")
+    return Batch(messages)
 
 
 def check_envelope(decoded: object) -> Envelope:

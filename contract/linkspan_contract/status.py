@@ -35,6 +35,7 @@ CODE_OF_REASON: Final[Mapping[ErrorReason.ValueType, grpc.StatusCode]] = Mapping
         ErrorReason.ERROR_REASON_STORE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
         ErrorReason.ERROR_REASON_DRAINING: grpc.StatusCode.UNAVAILABLE,
         ErrorReason.ERROR_REASON_RECORD_TOO_NEW: grpc.StatusCode.FAILED_PRECONDITION,
+        ErrorReason.ERROR_REASON_EVENT_UNKNOWN: grpc.StatusCode.INVALID_ARGUMENT,
         ErrorReason.ERROR_REASON_INTERNAL: grpc.StatusCode.INTERNAL,
     }
 )

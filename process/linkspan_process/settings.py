@@ -130,6 +130,16 @@ def parse_seconds(text: str) -> float:
     return seconds
 
 
+def parse_bytes(text: str) -> int:
+    """Take a positive number of bytes, with `k` or `M` after it for KiB and MiB, up to 1 GiB."""
+    factor = {"k": 1024, "m": 1024 * 1024}.get(text[-1:].lower(), 1)
+    digits = text[:-1] if factor > 1 else text
+    size = int(digits) * factor if digits.isascii() and digits.isdigit() else 0
+    if not 0 < size <= 1024**3:
+        raise ValueError(f"must be bytes, such as 8388608 or 8M, at most 1024M, not {text!r}")
+    return size
+
+
 def parse_choice(*choices: str) -> Callable[[str], str]:
     """Make a parser that takes one of `choices`, in any case."""
 

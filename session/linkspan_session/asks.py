@@ -41,6 +41,7 @@ Send = Callable[[HandleRequestResponse], Awaitable[bool]]
 class _Ask:
     answer: asyncio.Future[Response]
     on_progress: OnProgress | None
+    traceparent: str = ""
 
 
 class Asks:
@@ -84,14 +85,18 @@ class Asks:
         finally:
             del self._waiting[request_id]
 
-    def take(self, response: Response) -> bool:
-        """Hand a client's answer to whoever waits for it; False if nobody does."""
+    def take(self, response: Response) -> str:
+        """Hand a client's answer to whoever waits for it; one that nobody waits for is dropped.
+
+        Returns:
+            The W3C traceparent of the span that asked; empty if nobody did.
+        """
         ask = self._find(response.id)
         if ask is None or ask.answer.done():
             logger.info("dropped an answer to a request that nobody waits for")
-            return False
+            return ""
         ask.answer.set_result(response)
-        return True
+        return ask.traceparent
 
     async def report(self, params: JsonObject | None) -> None:
         """Hand a client's `notifications/progress` to whoever asked for it."""
@@ -131,7 +136,9 @@ class Asks:
         timeout_seconds: float | None,
     ) -> JsonObject:
         body: JsonObject = dict(params or {})
-        meta: JsonObject = {**(body.get("_meta") or {}), **inject_into_fields()}
+        fields = inject_into_fields()
+        ask.traceparent = fields.get("traceparent", "")
+        meta: JsonObject = {**(body.get("_meta") or {}), **fields}
         if ask.on_progress is not None:
             meta["progressToken"] = request_id
         if meta:

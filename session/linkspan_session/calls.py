@@ -7,13 +7,13 @@ its spans nest below the RPC's.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from linkspan_contract.envelope import REQUEST_CANCELLED, REQUEST_TIMEOUT, Request, RequestId
 from linkspan_session.events import answer_event
-from linkspan_session.exchange import Exchange
 from linkspan_session.kernel import Answer, Call, Failed
+from linkspan_session.streams import AnswerStream
 
 CANCELLED: Final = Failed(REQUEST_CANCELLED, "Request cancelled")
 """The answer to a request whose client sent `notifications/cancelled`, as the SDK has it."""
@@ -23,6 +23,9 @@ TIMED_OUT: Final = Failed(REQUEST_TIMEOUT, "Request timed out")
 
 SESSION_ENDED: Final = Failed(-32000, "The session ended before the request was answered")
 """The answer to a request whose session was ended; the code is the SDKs' "connection closed"."""
+
+LOST: Final = Failed(-32000, "The server restarted before the request was answered")
+"""The answer to a request whose handler went with its process, for a client that comes back."""
 
 SHUTTING_DOWN: Final = Failed(-32000, "The server shut down before the request was answered")
 """The answer to a request that did not end within the time that a drain allows."""
@@ -37,15 +40,15 @@ class RunningCall:
 
     request: Request
     call: Call
-    exchange: Exchange
-    task: asyncio.Task[None] | None = None
+    stream: AnswerStream
+    task: asyncio.Task[None] = field(init=False)
     begun: bool = False
     stopped_with: Failed | None = None
     answered: bool = False
 
     def stop(self, answer: Failed) -> None:
         """Cancel the handler and answer with `answer`; does nothing if it has ended already."""
-        if self.stopped_with is None and not self.answered and self.task is not None:
+        if self.stopped_with is None and not self.answered:
             self.stopped_with = answer
             self.call.cancel_requested.set()
             if self.begun:  # a task cancelled before it began would never get to its answer
@@ -56,7 +59,7 @@ class RunningCalls:
     """The table of what runs, found by request id.
 
     Two calls may run under one id, since nobody stops a client from reusing one: each has its own
-    exchange, so their answers do not cross.
+    stream, so their answers do not cross.
     """
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
@@ -70,27 +73,27 @@ class RunningCalls:
         self,
         request: Request,
         call: Call,
-        exchange: Exchange,
+        stream: AnswerStream,
         answer: Coroutine[Any, Any, Answer],
         *,
         timeout_seconds: float,
         before_answer: BeforeAnswer | None = None,
     ) -> RunningCall:
-        """Run `answer` in a task and finish `exchange` with what it returns.
+        """Run `answer` in a task and finish `stream` with what it returns.
 
         Args:
             request: What was asked.
             call: The handler's context, to tell it of a cancellation.
-            exchange: Where the answer goes; it always ends, whatever happens.
+            stream: Where the answer goes; it always ends, whatever happens.
             answer: The handler's work.
             timeout_seconds: How long the work may take.
             before_answer: Runs between the work and its answer.
         """
-        running = RunningCall(request, call, exchange)
-        self._running.add(running)
+        running = RunningCall(request, call, stream)
         running.task = self._tasks.create_task(
             self._run(running, answer, timeout_seconds, before_answer)
         )
+        self._running.add(running)
         return running
 
     def stop(self, request_id: RequestId, answer: Failed) -> None:
@@ -106,7 +109,7 @@ class RunningCalls:
 
     async def wait(self) -> None:
         """Wait until nothing that runs now is running any more."""
-        tasks = [running.task for running in self._running if running.task is not None]
+        tasks = [running.task for running in self._running]
         if tasks:
             await asyncio.wait(tasks)
 
@@ -117,7 +120,7 @@ class RunningCalls:
         timeout_seconds: float,
         before_answer: BeforeAnswer | None,
     ) -> None:
-        exchange = running.exchange
+        stream = running.stream
         running.begun = True
         try:
             if running.stopped_with is None:
@@ -128,12 +131,12 @@ class RunningCalls:
             running.answered = True
             if before_answer is not None:
                 await before_answer(outcome)
-            exchange.finish(answer_event(running.request.id, outcome))
+            await stream.finish(answer_event(running.request.id, outcome))
         except Exception as error:  # noqa: BLE001 - it must reach the caller, and nobody else
-            exchange.fail(error)
+            stream.fail(error)
         finally:
             self._running.discard(running)
-            exchange.finish()
+            stream.abort()
 
     @staticmethod
     async def _outcome(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from linkspan_process.settings import (
+    parse_bytes,
     parse_choice,
     parse_path,
     parse_port,
@@ -46,6 +47,44 @@ class SessionConfig:
         parse=parse_seconds,
         help="the longest a handler may run, in seconds",
         metavar="SECONDS",
+    )
+    open_stream_after: float = setting(
+        1.0,
+        parse=parse_seconds,
+        help="how long a call may be silent before its stream opens, so that it can be resumed, "
+        "in seconds",
+        metavar="SECONDS",
+    )
+    retry_after: float = setting(
+        1.0,
+        parse=parse_seconds,
+        help="how long clients are asked to wait before they resume a stream, in seconds",
+        metavar="SECONDS",
+    )
+    max_backlog: int = setting(
+        8 * 1024 * 1024,
+        parse=parse_bytes,
+        help="how far the reader of a stream may fall behind before it is cut off, in bytes",
+        metavar="BYTES",
+    )
+    stall_timeout: float = setting(
+        30.0,
+        parse=parse_seconds,
+        help="how long a reader may take nothing while a handler waits for it, in seconds",
+        metavar="SECONDS",
+    )
+    max_event_log: int = setting(
+        8 * 1024 * 1024,
+        parse=parse_bytes,
+        help="how much of each session's events is kept for clients that resume, in bytes",
+        metavar="BYTES",
+    )
+    request_state_key: str = setting(
+        "",
+        parse=parse_text,
+        help="a file with at least 32 secret bytes that seal requestState (MCP 2026-07-28); the "
+        "same on all session servers",
+        metavar="FILE",
     )
     drain_timeout: float = setting(
         10.0,

@@ -5,6 +5,7 @@
     ├── SessionNotFoundError     no such session, ended, or another principal's
     ├── SessionIdTakenError      Init of an id that another principal has
     ├── StoreUnavailableError    the store does not answer
+    ├── EventUnknownError        an event id that nobody gave, or that is no longer on record
     ├── RecordTooNewError        the store holds what a newer version wrote
     └── DrainingError            the server is shutting down
 
@@ -57,6 +58,15 @@ class StoreUnavailableError(SessionError):
 
     def __init__(self) -> None:
         super().__init__("the session store does not answer; try again")
+
+
+class EventUnknownError(SessionError):
+    """There is no such event in this session, or not any more."""
+
+    reason = ErrorReason.ERROR_REASON_EVENT_UNKNOWN
+
+    def __init__(self) -> None:
+        super().__init__("Last-Event-ID is not an event of this session; listen without it")
 
 
 class RecordTooNewError(SessionError):

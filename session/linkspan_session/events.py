@@ -13,7 +13,6 @@ from linkspan.session.v1.session_service_pb2 import (
     Accepted,
     Ended,
     HandleRequestResponse,
-    Listening,
 )
 from linkspan_contract.envelope import (
     INTERNAL_ERROR,
@@ -29,14 +28,9 @@ from linkspan_session.kernel import Answer, Failed, Result
 logger = logging.getLogger(__name__)
 
 
-def accepted_event() -> HandleRequestResponse:
-    """Say that a notification or response was taken."""
-    return HandleRequestResponse(accepted=Accepted())
-
-
-def listening_event() -> HandleRequestResponse:
-    """Say that the listening stream is open."""
-    return HandleRequestResponse(listening=Listening())
+def accepted_event(linked_traceparent: str = "") -> HandleRequestResponse:
+    """Say that a notification or response was taken, and what span it answers to."""
+    return HandleRequestResponse(accepted=Accepted(linked_traceparent=linked_traceparent))
 
 
 def ended_event() -> HandleRequestResponse:

@@ -7,14 +7,29 @@ written; nothing follows the last one; a buffer never holds more than its bound 
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Final
+
+from opentelemetry import metrics
 
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
 
 DEFAULT_MAX_BUFFERED_BYTES: Final = 8 * 1024 * 1024
 """How far a reader may fall behind, in bytes of protobuf."""
+
+
+DEFAULT_STALL_SECONDS: Final = 30.0
+"""How long a reader may take nothing while a handler waits for it."""
+
+logger = logging.getLogger(__name__)
+
+_cut_offs = metrics.get_meter("linkspan.session").create_counter(
+    "linkspan.session.stream.cut_offs",
+    unit="{stream}",
+    description="Streams that were ended because their reader did not keep up, by reason.",
+)
 
 
 class Exchange:
@@ -24,16 +39,19 @@ class Exchange:
         self,
         *,
         max_buffered_bytes: int = DEFAULT_MAX_BUFFERED_BYTES,
+        stall_seconds: float = DEFAULT_STALL_SECONDS,
         on_detach: Callable[[], None] | None = None,
     ) -> None:
         """Make an empty stream.
 
         Args:
             max_buffered_bytes: How far the reader may fall behind, in bytes of protobuf.
+            stall_seconds: How long a handler waits for a reader that takes nothing.
             on_detach: Called once if the reader goes away before the stream has ended.
         """
         self.on_detach = on_detach
         self._max_buffered_bytes = max_buffered_bytes
+        self._stall_seconds = stall_seconds
         self._events: deque[HandleRequestResponse] = deque()
         self._buffered_bytes = 0
         self._changed = asyncio.Event()
@@ -49,14 +67,19 @@ class Exchange:
     async def send(self, event: HandleRequestResponse) -> bool:
         """Write an event, waiting while the reader is too far behind.
 
-        Cancelling it writes nothing.
+        This is how a slow reader slows its handler down. One that takes nothing at all for the
+        stall time is cut off. Cancelling it writes nothing.
 
         Returns:
             Whether there was a reader to write for.
         """
         while self.open and self._buffered_bytes >= self._max_buffered_bytes:
             self._changed.clear()
-            await self._changed.wait()
+            try:
+                async with asyncio.timeout(self._stall_seconds):
+                    await self._changed.wait()
+            except TimeoutError:
+                self._cut_off("stalled")
         return self._append(event)
 
     def offer(self, event: HandleRequestResponse) -> bool:
@@ -66,7 +89,7 @@ class Exchange:
             Whether it was written.
         """
         if self.open and self._buffered_bytes >= self._max_buffered_bytes:
-            self.finish()
+            self._cut_off("backlog")
         return self._append(event)
 
     def finish(self, event: HandleRequestResponse | None = None) -> None:
@@ -105,6 +128,12 @@ class Exchange:
                 return
             self._changed.clear()
             await self._changed.wait()
+
+    def _cut_off(self, reason: str) -> None:
+        """End a stream whose reader does not keep up; on record, it can be resumed."""
+        logger.warning("cut off a reader: %s at %d bytes", reason, self._buffered_bytes)
+        _cut_offs.add(1, {"reason": reason})
+        self.finish()
 
     def _append(self, event: HandleRequestResponse) -> bool:
         if not self.open:

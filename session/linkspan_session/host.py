@@ -10,19 +10,22 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from linkspan_contract.envelope import (
+    BATCH_VERSION,
     INVALID_REQUEST,
+    Batch,
     Envelope,
     EnvelopeError,
     Notification,
     Request,
     Response,
     is_request_id,
-    parse_envelope,
+    parse_message,
 )
 from linkspan_session.calls import CANCELLED, SHUTTING_DOWN, RunningCalls
 from linkspan_session.errors import (
@@ -34,9 +37,19 @@ from linkspan_session.errors import (
 from linkspan_session.events import accepted_event, answer_event, ended_event
 from linkspan_session.exchange import Exchange
 from linkspan_session.hosting_context import HostingContext, lending
-from linkspan_session.kernel import Answer, Call, Failed, HostedServer, Result, handshake_of
-from linkspan_session.live import CallOutlet, LiveSession, SilentOutlet
-from linkspan_session.store import Principal, SessionId, SessionRecord, SessionStore
+from linkspan_session.kernel import (
+    Answer,
+    Call,
+    Closing,
+    Failed,
+    HeaderPairs,
+    HostedServer,
+    Result,
+    handshake_of,
+)
+from linkspan_session.live import CallOutlet, LiveSession, SilentOutlet, StreamSettings
+from linkspan_session.store import EventLog, Principal, SessionId, SessionRecord, SessionStore
+from linkspan_session.streams import AnswerStream, BatchStream, PlainStream
 from linkspan_session.tasks.runner import TaskRunner
 
 logger = logging.getLogger(__name__)
@@ -47,6 +60,15 @@ _TOUCH_EVERY_MILLIS: Final = 60_000
 _ALREADY_INITIALIZED: Final = Failed(INVALID_REQUEST, "The session is already initialized")
 
 
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """On what terms a request came."""
+
+    headers: HeaderPairs
+    single_answer: bool
+    timeout_seconds: float
+
+
 class SessionHost:
     """All sessions of one session server, and the calls that have no session."""
 
@@ -54,9 +76,11 @@ class SessionHost:
         self,
         hosted: HostedServer,
         store: SessionStore,
+        log: EventLog,
         tasks: asyncio.TaskGroup,
         *,
         request_timeout_seconds: float,
+        streams: StreamSettings,
         task_runner: TaskRunner | None = None,
         now_millis: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -65,13 +89,17 @@ class SessionHost:
         Args:
             hosted: The user's server, its lifespan entered.
             store: Where sessions are on record.
+            log: Where the events of their streams are on record.
             tasks: Owns every handler's task.
             request_timeout_seconds: The longest a handler may run, whatever its caller allows.
+            streams: How streams behave.
             task_runner: Runs what outlives its request; None if nothing may.
             now_millis: The wall clock, in milliseconds since the Unix epoch.
         """
         self._hosted = hosted
         self._store = store
+        self._log = log
+        self._streams = streams
         self._tasks = tasks
         self._request_timeout_seconds = request_timeout_seconds
         self._task_runner = task_runner
@@ -103,7 +131,7 @@ class SessionHost:
         principal: Principal,
         message: str,
         *,
-        headers: Mapping[str, str],
+        headers: HeaderPairs,
         single_answer: bool,
         timeout_seconds: float | None,
     ) -> Exchange:
@@ -112,45 +140,50 @@ class SessionHost:
         Args:
             session_id: The session; None for a message of MCP 2026-07-28.
             principal: On whose behalf.
-            message: One JSON-RPC message.
-            headers: The HTTP headers that came with it, by lower-case name.
+            message: One JSON-RPC message, or an array of them.
+            headers: The HTTP headers that came with it.
             single_answer: Whether the client takes the answer and nothing before it.
             timeout_seconds: How long the caller waits; None for as long as the host allows.
 
         Raises:
-            InvalidRequestError: The message is not JSON-RPC.
+            InvalidRequestError: The message is not JSON-RPC, or is an array in a session whose
+                version has none.
             SessionNotFoundError: There is no such session for this principal.
         """
         self._check_not_draining()
-        envelope = _parse(message)
+        parsed = _parse(message)
         live = None if session_id is None else await self._find(session_id, principal)
-        exchange = Exchange()
         timeout = self._request_timeout_seconds
         if timeout_seconds is not None:
             timeout = min(timeout, timeout_seconds)
+        terms = _Terms(headers, single_answer, timeout)
         with lending(self._hosting(principal)):
-            match envelope:
-                case Request():
-                    if live is None:
-                        self._answer_alone(envelope, exchange, headers, single_answer, timeout)
-                    else:
-                        self._answer(live, envelope, exchange, headers, single_answer, timeout)
-                case Response() if live is None:
-                    raise InvalidRequestError("a response answers a request of a session; name it")
-                case _:
-                    if live is not None:
-                        await self._take(live, envelope, headers)
-                    exchange.finish(accepted_event())
-        return exchange
+            if live is None:
+                return self._post_alone(parsed, terms)
+            return await self._post_in_session(live, parsed, terms)
 
-    async def listen(self, session_id: SessionId, principal: Principal) -> Exchange:
-        """Open the session's listening stream.
+    async def listen(
+        self, session_id: SessionId, principal: Principal, last_event_id: str
+    ) -> Exchange:
+        """Open the session's listening stream, or the stream that an event belongs to.
+
+        Args:
+            session_id: The session.
+            principal: On whose behalf.
+            last_event_id: The last event that the client saw; empty for the listening stream.
 
         Raises:
             SessionNotFoundError: There is no such session for this principal.
+            EventUnknownError: The event is not one of this session, or no longer on record.
         """
         self._check_not_draining()
-        return (await self._find(session_id, principal)).listen()
+        live = await self._find(session_id, principal)
+        exchange = self._streams.new_exchange()
+        if last_event_id:
+            await live.resume(last_event_id, exchange)
+        else:
+            await live.listen(exchange)
+        return exchange
 
     async def end(self, session_id: SessionId, principal: Principal) -> Exchange:
         """End a session: off the record first, then out of memory.
@@ -203,52 +236,109 @@ class SessionHost:
 
     # --- requests --------------------------------------------------------------------------------
 
-    def _answer_alone(
-        self,
-        request: Request,
-        exchange: Exchange,
-        headers: Mapping[str, str],
-        single_answer: bool,
-        timeout_seconds: float,
-    ) -> None:
-        outlet = SilentOutlet(exchange) if single_answer else CallOutlet(exchange, None)
-        call = Call(outlet, request_id=request.id, params=request.params, headers=headers)
+    async def _post_in_session(
+        self, live: LiveSession, parsed: Envelope | Batch, terms: _Terms
+    ) -> Exchange:
+        exchange = self._streams.new_exchange()
+        match parsed:
+            case Batch():
+                await self._post_batch(live, parsed, exchange, terms)
+            case Request():
+                self._answer(live, parsed, exchange, terms)
+            case _:
+                linked_traceparent = await self._take(live, parsed, terms.headers)
+                exchange.finish(accepted_event(linked_traceparent))
+        return exchange
+
+    def _post_alone(self, parsed: Envelope | Batch, terms: _Terms) -> Exchange:
+        """Handle a message of MCP 2026-07-28."""
+        exchange = self._streams.new_exchange()
+        match parsed:
+            case Request():
+                self._answer_alone(parsed, exchange, terms)
+            case Notification():  # that version has none that mean anything to a server
+                exchange.finish(accepted_event())
+            case _:
+                raise InvalidRequestError("batches and responses belong to a session; name it")
+        return exchange
+
+    def _answer_alone(self, request: Request, exchange: Exchange, terms: _Terms) -> None:
+        stream = PlainStream(exchange)
+        outlet = SilentOutlet(stream) if terms.single_answer else CallOutlet(stream, None)
+        call = Call(outlet, request_id=request.id, params=request.params, headers=terms.headers)
         running = self._calls_alone.start(
             request,
             call,
-            exchange,
+            stream,
             self._hosted.answer_alone(call, request),
-            timeout_seconds=timeout_seconds,
+            timeout_seconds=terms.timeout_seconds,
         )
         # MCP 2026-07-28, basic/transports: closing the response stream cancels the request.
         exchange.on_detach = partial(running.stop, CANCELLED)
 
+    async def _post_batch(
+        self, live: LiveSession, batch: Batch, exchange: Exchange, terms: _Terms
+    ) -> None:
+        """Handle a batch: each request is answered as soon as it can be, in any order."""
+        handshake = live.record.handshake
+        if handshake is None or handshake.protocol_version != BATCH_VERSION:
+            raise InvalidRequestError("send one message at a time: this version has no batches")
+        requests = [each for each in batch.messages if isinstance(each, Request)]
+        stream = BatchStream(exchange, len(requests))
+        for message in batch.messages:
+            if isinstance(message, Request):
+                self._start(live, message, stream, terms)
+            else:
+                await self._take(live, message, terms.headers)
+        if not requests:
+            exchange.finish(accepted_event())
+
     def _answer(
+        self, live: LiveSession, request: Request, exchange: Exchange, terms: _Terms
+    ) -> None:
+        # Which version the client of an initialize can resume in is not known yet.
+        if terms.single_answer or request.method == "initialize":
+            self._start(live, request, PlainStream(exchange), terms)
+            return
+        stream = live.open_call(request, exchange)
+        closing = None
+        if live.resumption.priming:
+            closing = Closing(stream.close_on_purpose, live.close_listening)
+        running = self._start(live, request, stream, terms, closing)
+        live.watch_call(stream, running)
+
+    def _start(
         self,
         live: LiveSession,
         request: Request,
-        exchange: Exchange,
-        headers: Mapping[str, str],
-        single_answer: bool,
-        timeout_seconds: float,
-    ) -> None:
+        stream: AnswerStream,
+        terms: _Terms,
+        closing: Closing | None = None,
+    ) -> "asyncio.Task[None]":
+        """Start a request of a session and return the task that runs it."""
         before_answer = None
         if request.method == "initialize":
             if live.initializing or live.record.handshake is not None:
-                exchange.finish(answer_event(request.id, _ALREADY_INITIALIZED))
-                return
+                answer = _ALREADY_INITIALIZED
+                return self._tasks.create_task(stream.finish(answer_event(request.id, answer)))
             live.initializing = True
             before_answer = partial(self._after_initialize, live)
-        outlet = SilentOutlet(exchange) if single_answer else CallOutlet(exchange, live.asks)
-        call = Call(outlet, request_id=request.id, params=request.params, headers=headers)
-        live.calls.start(
+        outlet = SilentOutlet(stream) if terms.single_answer else CallOutlet(stream, live.asks)
+        call = Call(
+            outlet,
+            request_id=request.id,
+            params=request.params,
+            headers=terms.headers,
+            closing=closing,
+        )
+        return live.calls.start(
             request,
             call,
-            exchange,
+            stream,
             self._hosted.answer(live.connection, call, request),
-            timeout_seconds=timeout_seconds,
+            timeout_seconds=terms.timeout_seconds,
             before_answer=before_answer,
-        )
+        ).task
 
     async def _after_initialize(self, live: LiveSession, answer: Answer) -> None:
         """Put a handshake on record before the client hears of it; drop a session without one."""
@@ -264,12 +354,15 @@ class SessionHost:
     # --- notifications and responses -------------------------------------------------------------
 
     async def _take(
-        self, live: LiveSession, envelope: Notification | Response, headers: Mapping[str, str]
-    ) -> None:
-        """Take a message that is owed no answer; what it means for the session happens at once."""
+        self, live: LiveSession, envelope: Notification | Response, headers: HeaderPairs
+    ) -> str:
+        """Take a message that is owed no answer; what it means for the session happens at once.
+
+        Returns:
+            The traceparent of the span that asked what it answers; empty if it answers nothing.
+        """
         if isinstance(envelope, Response):
-            live.asks.take(envelope)
-            return
+            return live.asks.take(envelope)
         match envelope:
             case Notification("notifications/cancelled", {"requestId": request_id}) if (
                 is_request_id(request_id)
@@ -282,12 +375,13 @@ class SessionHost:
         task = self._tasks.create_task(self._hear(live, envelope, headers))
         self._hearing.add(task)
         task.add_done_callback(self._hearing.discard)
+        return ""
 
     async def _hear(
-        self, live: LiveSession, notification: Notification, headers: Mapping[str, str]
+        self, live: LiveSession, notification: Notification, headers: HeaderPairs
     ) -> None:
         """Let the hosted server handle a notification, apart from the call that brought it."""
-        outlet = SilentOutlet(Exchange())
+        outlet = SilentOutlet(PlainStream(Exchange()))
         call = Call(outlet, request_id=None, params=notification.params, headers=headers)
         try:
             async with asyncio.timeout(self._request_timeout_seconds):
@@ -317,7 +411,9 @@ class SessionHost:
             if live is None:
                 if record is None or record.principal != principal:
                     raise SessionNotFoundError
-                live = LiveSession(record, self._hosted, RunningCalls(self._tasks))
+                live = LiveSession(
+                    record, self._hosted, self._tasks, self._log, self._streams, self._now_millis
+                )
                 self._live[session_id] = live
         if live.ended or live.record.principal != principal:
             raise SessionNotFoundError
@@ -356,8 +452,8 @@ class SessionHost:
             raise DrainingError
 
 
-def _parse(message: str) -> Envelope:
+def _parse(message: str) -> Envelope | Batch:
     try:
-        return parse_envelope(message)
+        return parse_message(message)
     except EnvelopeError as error:
         raise InvalidRequestError(str(error)) from None

@@ -23,10 +23,15 @@ import anyio
 from mcp.server.connection import Connection
 from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import MCPServer
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.runner import ServerRunner, aclose_shielded, serve_one
 from mcp.shared.dispatcher import CallOptions
 from mcp.shared.exceptions import MCPError, NoBackChannelError
-from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
+from mcp.shared.inbound import (
+    InboundLadderRejection,
+    classify_inbound_request,
+    validate_mcp_param_headers,
+)
 from mcp.shared.jsonrpc_dispatcher import (
     handler_exception_to_error_data,
     progress_token_from_params,
@@ -34,6 +39,7 @@ from mcp.shared.jsonrpc_dispatcher import (
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 from mcp_types import InitializeRequestParams
+from mcp_types.version import is_version_at_least
 from opentelemetry.trace import get_current_span
 
 from linkspan_contract.envelope import INTERNAL_ERROR, JsonObject, Request, RequestId
@@ -72,6 +78,23 @@ class AskError(Exception):
     def __init__(self, reason: Failed) -> None:
         super().__init__(reason.message)
         self.reason = reason
+
+
+HeaderPairs: TypeAlias = tuple[tuple[str, str], ...]
+"""HTTP headers in order, names in lower case; a name may come more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How a handler ends a stream on purpose, for its client to come back later (SEP-1699).
+
+    Attributes:
+        answer: Ends what reads the stream of its answer.
+        listening: Ends what reads the session's listening stream.
+    """
+
+    answer: Callable[[], Awaitable[None]]
+    listening: Callable[[], Awaitable[None]]
 
 
 OnProgress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None]]
@@ -152,16 +175,31 @@ class Call(_SessionOutbound):
         *,
         request_id: RequestId | None,
         params: Mapping[str, Any] | None,
-        headers: Mapping[str, str],
+        headers: HeaderPairs,
+        closing: Closing | None = None,
     ) -> None:
+        """Make the context of one message.
+
+        Args:
+            outlet: Where the handler speaks to the client.
+            request_id: The request's id; None for a notification.
+            params: The message's parameters.
+            headers: The HTTP headers that came with it.
+            closing: What the handler may do about its streams; None if they cannot be resumed.
+        """
         super().__init__(outlet)
         self._request_id = request_id
         self._progress_token = progress_token_from_params(params)
         self._closed = False
         self._transport = TransportContext(
-            kind="linkspan", can_send_request=outlet.can_ask, headers=headers
+            kind="linkspan", can_send_request=outlet.can_ask, headers=dict(headers)
         )
-        self.message_metadata = ServerMessageMetadata(can_send_request=outlet.can_ask)
+        self.headers = headers
+        self.message_metadata = ServerMessageMetadata(
+            can_send_request=outlet.can_ask,
+            close_sse_stream=closing.answer if closing else None,
+            close_standalone_sse_stream=closing.listening if closing else None,
+        )
         self.cancel_requested = anyio.Event()
 
     @property
@@ -215,6 +253,18 @@ class Call(_SessionOutbound):
         self._closed = True
 
 
+class _Unfolded(dict[str, str]):
+    """Headers as a mapping whose items still show every value, which is how the SDK counts them."""
+
+    def __init__(self, pairs: HeaderPairs) -> None:
+        super().__init__(pairs)
+        self._pairs = pairs
+
+    def items(self) -> Any:
+        """Return all pairs, repeated names included."""
+        return self._pairs
+
+
 class HostedServer:
     """The user's server, ready to handle messages of any session."""
 
@@ -263,6 +313,9 @@ class HostedServer:
         route = classify_inbound_request({"method": request.method, "params": request.params})
         if isinstance(route, InboundLadderRejection):
             return Failed(route.code, route.message, route.data)
+        rejection = self._check_param_headers(call, request)
+        if rejection is not None:
+            return Failed(rejection.code, rejection.message, rejection.data)
         connection = Connection.from_envelope(
             route.protocol_version, route.client_info, route.client_capabilities
         )
@@ -282,6 +335,32 @@ class HostedServer:
             return _failed(error, request.method)
         finally:
             call.close()
+
+    def _check_param_headers(self, call: Call, request: Request) -> InboundLadderRejection | None:
+        """Compare `Mcp-Param-*` headers with the arguments that they mirror.
+
+        A server that cannot tell a tool's schema without listing its tools is not checked.
+
+        Source: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http
+        """
+        schema_of = self._server.get_tool_input_schema
+        params = request.params or {}
+        name: object = params.get("name")
+        arguments: object = params.get("arguments") or {}
+        if request.method != "tools/call" or schema_of is None or not call.headers:
+            return None  # without headers it did not come over HTTP
+        if not isinstance(name, str) or not isinstance(arguments, dict):
+            return None  # the SDK refuses it by its shape
+        try:
+            schema = schema_of(name)
+        except Exception:
+            logger.exception("the input schema of a tool cannot be had; its headers go unchecked")
+            return None
+        if schema is None:
+            return None
+        return validate_mcp_param_headers(
+            schema, cast("JsonObject", arguments), _Unfolded(call.headers)
+        )
 
     async def hear(
         self, connection: Connection, call: Call, method: str, params: JsonObject | None
@@ -316,6 +395,28 @@ def client_of(handshake: Handshake) -> tuple[str, str]:
     """Return the name and the version that the client gave of itself."""
     info = cast("JsonObject", json.loads(handshake.params_json)).get("clientInfo", {})
     return str(info.get("name", "")), str(info.get("version", ""))
+
+
+def has_priming_events(protocol_version: str) -> bool:
+    """Tell whether clients of a version know streams that open with an event id (SEP-1699)."""
+    return is_version_at_least(protocol_version, "2025-11-25")
+
+
+def share_request_state_key(server: Server[Any], key: bytes) -> None:
+    """Have `requestState` sealed with a key that other session servers have, too.
+
+    Without it a server object seals with a key of its own process, and what one session server
+    sealed no other can open. A server object that never seals is left alone.
+
+    Args:
+        server: The user's server.
+        key: At least 32 bytes, secret.
+    """
+    middleware = server.middleware
+    for index, each in enumerate(middleware):
+        if isinstance(each, RequestStateBoundary):
+            security = RequestStateSecurity(keys=[key])
+            middleware[index] = RequestStateBoundary(security, default_audience=server.name)
 
 
 def lowlevel_server(candidate: object) -> Server[Any] | None:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import grpc
@@ -23,11 +24,11 @@ from linkspan_process.telemetry import telemetry
 from linkspan_propagation import server_interceptor
 from linkspan_session.config import SessionConfig
 from linkspan_session.host import SessionHost
-from linkspan_session.kernel import HostedServer, hosting
+from linkspan_session.kernel import HostedServer, hosting, share_request_state_key
+from linkspan_session.live import StreamSettings
 from linkspan_session.loading import load_app
 from linkspan_session.servicer import SERVICE_NAME, SPAN_NAMES, SessionServicer
-from linkspan_session.store import SqliteSessionStore
-from linkspan_session.store.database import SqliteDatabase
+from linkspan_session.store import SqliteDatabase, SqliteEventLog, SqliteSessionStore
 from linkspan_session.store.sqlite_tasks import SqliteTaskStore
 from linkspan_session.tasks.ledger import TaskLedger
 from linkspan_session.tasks.listening import guard_listening
@@ -36,6 +37,7 @@ from linkspan_session.tasks.runner import TaskRunner
 logger = logging.getLogger(__name__)
 
 _DATABASE: Final = "sessions.db"
+_MIN_KEY_BYTES: Final = 32
 
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_BYTES),
@@ -64,6 +66,8 @@ async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asynci
     async with telemetry("linkspan-session", environ):
         server = load_app(config.app)
         guard_listening(server)
+        if config.request_state_key:
+            share_request_state_key(server, _read_key(config.request_state_key))
         database = await SqliteDatabase.open(config.data / _DATABASE)
         try:
             async with hosting(server) as hosted, asyncio.TaskGroup() as tasks:
@@ -71,8 +75,15 @@ async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asynci
                 host = SessionHost(
                     hosted,
                     SqliteSessionStore(database),
+                    SqliteEventLog(database, max_log_bytes=config.max_event_log),
                     tasks,
                     request_timeout_seconds=config.request_timeout,
+                    streams=StreamSettings(
+                        open_after_seconds=config.open_stream_after,
+                        retry_millis=round(config.retry_after * 1000),
+                        max_buffered_bytes=config.max_backlog,
+                        stall_seconds=config.stall_timeout,
+                    ),
                     task_runner=runner,
                 )
                 try:
@@ -109,6 +120,16 @@ async def _serve_grpc(
         await health_servicer.enter_graceful_shutdown()
         await host.drain(config.drain_timeout)
         await server.stop(grace=1.0)
+
+
+def _read_key(path: str) -> bytes:
+    try:
+        key = Path(path).read_bytes().strip()
+    except OSError as error:
+        raise StartError(f"--request-state-key {path}: {error.strerror}") from None
+    if len(key) < _MIN_KEY_BYTES:
+        raise StartError(f"--request-state-key {path}: holds less than {_MIN_KEY_BYTES} bytes")
+    return key
 
 
 def _bind(server: grpc.aio.Server, config: SessionConfig) -> int:

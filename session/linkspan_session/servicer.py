@@ -108,12 +108,14 @@ class SessionServicer(SessionServiceServicer):
                 session_id,
                 principal,
                 request.post.message,
-                headers={header.name: header.value for header in request.post.headers},
+                headers=tuple((header.name, header.value) for header in request.post.headers),
                 single_answer=request.post.single_answer,
                 timeout_seconds=context.time_remaining(),
             )
         if action == "listen":
-            return await self._host.listen(_session_id(request.session_id), principal)
+            return await self._host.listen(
+                _session_id(request.session_id), principal, request.listen.last_event_id
+            )
         if action == "end":
             return await self._host.end(_session_id(request.session_id), principal)
         raise InvalidRequestError("action: set one of post, listen and end")

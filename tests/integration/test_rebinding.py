@@ -2,7 +2,6 @@
 
 import httpx2
 import pytest
-
 from tests.requirements import requirement
 from tests.support.stack import Stack
 

@@ -332,7 +332,7 @@ async def serve(*, traced: bool) -> None:
     )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    print(port, flush=True)  # noqa: T201 - the ready line
+    print(port, flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     await server.stop(1)
 

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from tests.propagation.matrix_client import Case, Form, cases, remote_parent
+from tests.propagation.processes import child
 
 from linkspan_propagation import format_traceparent, parse_traceparent
 from linkspan_propagation.testing import ExportedSpan, OtlpReceiver
-from tests.propagation.matrix_client import Case, Form, cases, remote_parent
-from tests.propagation.processes import child
 
 FORMS: tuple[Form, ...] = ("interceptors", "traced_channel")
 

@@ -247,14 +247,18 @@ class Peer:
         """Close all connections."""
         self.http.close()
 
-    def _headers(self, more: Mapping[str, str | None] | None) -> dict[str, str]:
+    def _headers(self, more: Mapping[str, str | None] | None) -> list[tuple[bytes, bytes]]:
         headers: dict[str, str | None] = {
             "content-type": "application/json",
             "accept": "application/json, text/event-stream",
             "mcp-session-id": self.session_id,
             **(more or {}),
         }
-        return {name: value for name, value in headers.items() if value is not None}
+        return [
+            (name.encode("latin-1"), value.encode("latin-1"))
+            for name, value in headers.items()
+            if value is not None
+        ]
 
 
 @contextmanager

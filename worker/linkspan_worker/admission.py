@@ -28,7 +28,9 @@ from mcp_types.jsonrpc import HEADER_MISMATCH
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from linkspan_contract.envelope import (
+    BATCH_VERSION,
     INVALID_REQUEST,
+    Batch,
     Envelope,
     EnvelopeError,
     Notification,
@@ -36,6 +38,7 @@ from linkspan_contract.envelope import (
     RequestId,
     Response,
     parse_envelope,
+    parse_message,
 )
 from linkspan_contract.limits import MAX_MESSAGE_BYTES, is_session_id
 from linkspan_worker.failures import Refusal
@@ -74,10 +77,10 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class InSession:
-    """A message of a session."""
+    """A message of a session, or a batch of them."""
 
     session_id: str
-    envelope: Envelope
+    envelope: Envelope | Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,26 +132,28 @@ def too_large() -> Refusal:
     )
 
 
-def read_body(body: bytes) -> Envelope:
-    """Parse the body of a POST.
+def read_body(body: bytes, headers: Headers) -> Envelope | Batch:
+    """Parse the body of a POST; a batch only where the version may be one that has them.
 
     Raises:
-        RefusedError: 400, it is not one JSON-RPC message.
+        RefusedError: 400, it is not JSON-RPC as the version has it.
     """
+    # The clients of that version name it in `initialize` only; the session knows for sure.
+    batches = headers.get(MCP_PROTOCOL_VERSION_HEADER) in (None, BATCH_VERSION)
     try:
-        return parse_envelope(body)
+        return parse_message(body) if batches else parse_envelope(body)
     except EnvelopeError as error:
         refusal = Refusal(HTTPStatus.BAD_REQUEST, error.code, str(error), "invalid_message")
         raise RefusedError(refusal, error.request_id) from None
 
 
-def admit_post(envelope: Envelope, headers: Headers) -> Post:
+def admit_post(envelope: Envelope | Batch, headers: Headers) -> Post:
     """Decide what a POSTed message is.
 
     Raises:
         RefusedError: 400 or 404, with the specification's JSON-RPC error.
     """
-    if era_of(headers) is Era.MODERN:
+    if era_of(headers) is Era.MODERN and not isinstance(envelope, Batch):
         return _admit_modern(envelope, headers)
     session_id = _session_id(headers, envelope)
     if session_id is not None:
@@ -269,7 +274,7 @@ def _required_session_id(headers: Headers) -> str:
     return session_id
 
 
-def _session_id(headers: Headers, envelope: Envelope | None) -> str | None:
+def _session_id(headers: Headers, envelope: Envelope | Batch | None) -> str | None:
     values = set(headers.all(SESSION_ID_HEADER))
     if not values:
         return None
@@ -285,8 +290,13 @@ def _session_id(headers: Headers, envelope: Envelope | None) -> str | None:
     return session_id
 
 
-def _id_of(envelope: Envelope | None) -> RequestId | None:
+def _id_of(envelope: Envelope | Batch | None) -> RequestId | None:
     return envelope.id if isinstance(envelope, Request) else None
+
+
+def routing_key_of(headers: Headers, name: str) -> str:
+    """Read the routing key from the header of that name; empty if there is none."""
+    return decode_header_value(headers.get(name)) or "" if name else ""
 
 
 def _refusal(status: HTTPStatus, message: str) -> Refusal:

@@ -39,6 +39,20 @@ class WorkerConfig:
         help="how long a request may take, in seconds; listening streams are not bound by it",
         metavar="SECONDS",
     )
+    listen_timeout: float = setting(
+        3600.0,
+        parse=parse_seconds,
+        help="how long a listening stream lives before it ends and its client comes back, in "
+        "seconds",
+        metavar="SECONDS",
+    )
+    routing_header: str = setting(
+        "",
+        parse=parse_text,
+        help="the Mcp-Param-* header whose value decides which session server is asked, for "
+        "requests without a session (default: none)",
+        metavar="NAME",
+    )
     comment_every: float = setting(
         25.0,
         parse=parse_seconds,

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 
 from opentelemetry import context as otel_context
 
-from linkspan_contract.envelope import INTERNAL_ERROR, Envelope, Request, RequestId
+from linkspan_contract.envelope import INTERNAL_ERROR, Batch, Envelope, Request, RequestId
 from linkspan_contract.limits import MAX_HEADERS, MAX_MESSAGE_BYTES
 from linkspan_worker.admission import (
     ALLOWED_METHODS,
@@ -34,6 +34,7 @@ from linkspan_worker.admission import (
     era_of,
     method_not_allowed,
     read_body,
+    routing_key_of,
     too_large,
 )
 from linkspan_worker.failures import Refusal, refusal_of
@@ -62,6 +63,7 @@ _INIT_TIMEOUT_SECONDS: Final = 10.0
 @dataclass(frozen=True, slots=True)
 class _Listen:
     session_id: str
+    last_event_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class _Arrival:
 
     headers: Headers
     accepted: Accepted
-    envelope: Envelope | None = None
+    envelope: Envelope | Batch | None = None
     body: bytes = b""
     action: Post | _Listen | _End | None = None
     refused: RefusedError | None = None
@@ -96,21 +98,28 @@ class McpEndpoint:
         sessions: SessionClient,
         *,
         request_timeout_seconds: float,
+        listen_timeout_seconds: float,
         comment_every_seconds: float,
+        routing_header: str,
         loopback_only: bool,
     ) -> None:
         """Make the endpoint.
 
         Args:
             sessions: Who answers.
-            request_timeout_seconds: How long a request may take; listening streams may take longer.
+            request_timeout_seconds: How long a request may take.
+            listen_timeout_seconds: How long a listening stream lives before it ends cleanly.
             comment_every_seconds: How long a stream may be silent before a comment is sent.
+            routing_header: The header whose value is the routing key of requests without a session,
+                in lower case; empty for none.
             loopback_only: Whether requests that name another host than this machine are refused.
         """
         self._loopback_only = loopback_only
         self._sessions = sessions
         self._request_timeout_seconds = request_timeout_seconds
+        self._listen_timeout_seconds = listen_timeout_seconds
         self._comment_every_seconds = comment_every_seconds
+        self._routing_header = routing_header
         self._draining = asyncio.Event()
 
     def drain(self) -> None:
@@ -122,7 +131,9 @@ class McpEndpoint:
         started_nanos = time.time_ns()
         headers = Headers(scope["headers"])
         arrival = await self._arrive(scope["method"], headers, receive)
-        span = RequestSpan(scope, arrival.headers, arrival.envelope, started_nanos=started_nanos)
+        batch = isinstance(arrival.envelope, Batch)
+        envelope = None if isinstance(arrival.envelope, Batch) else arrival.envelope
+        span = RequestSpan(scope, arrival.headers, envelope, started_nanos=started_nanos)
         relay = Relay(
             receive,
             Reply(send),
@@ -130,6 +141,7 @@ class McpEndpoint:
             era=era_of(arrival.headers),
             accepted=arrival.accepted,
             request_id=arrival.request_id,
+            batch=batch,
             comment_every_seconds=self._comment_every_seconds,
         )
         token = otel_context.attach(span.context)
@@ -157,9 +169,15 @@ class McpEndpoint:
             match arrival.action:
                 case None:
                     await relay.reply.empty(HTTPStatus.NO_CONTENT, [("allow", ALLOWED_METHODS)])
-                case _Listen(session_id):
-                    answer = self._sessions.listen(session_id, ANONYMOUS)
-                    await relay.carry(answer, until=self._draining)
+                case _Listen(session_id, last_event_id):
+                    answer = self._sessions.listen(
+                        session_id, ANONYMOUS, last_event_id=last_event_id
+                    )
+                    await relay.carry(
+                        answer,
+                        until=self._draining,
+                        at_most_seconds=self._listen_timeout_seconds,
+                    )
                 case _End(session_id):
                     timeout = self._request_timeout_seconds
                     answer = self._sessions.end(session_id, ANONYMOUS, timeout_seconds=timeout)
@@ -197,6 +215,7 @@ class McpEndpoint:
             arrival.body.decode(),
             headers=_forwarded(arrival.headers),
             single_answer=not arrival.accepted.event_stream,
+            routing_key=session_id or routing_key_of(arrival.headers, self._routing_header),
             timeout_seconds=self._request_timeout_seconds,
         )
         await relay.carry(answer)
@@ -204,16 +223,18 @@ class McpEndpoint:
 
 async def _judge(method: str, headers: Headers, receive: Receive) -> _Arrival:
     accepted = ANY_ANSWER
-    envelope: Envelope | None = None
+    envelope: Envelope | Batch | None = None
     try:
         match method:
             case "POST":
                 accepted = check_post_headers(headers)
                 body = await _read(receive)
-                envelope = read_body(body)
+                envelope = read_body(body, headers)
                 return _Arrival(headers, accepted, envelope, body, admit_post(envelope, headers))
             case "GET":
-                return _Arrival(headers, accepted, action=_Listen(admit_listen(headers)))
+                last_event_id = headers.get("last-event-id") or ""
+                action = _Listen(admit_listen(headers), last_event_id)
+                return _Arrival(headers, accepted, action=action)
             case "DELETE":
                 return _Arrival(headers, accepted, action=_End(admit_end(headers)))
             case "OPTIONS":

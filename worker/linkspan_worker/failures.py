@@ -64,6 +64,7 @@ _BY_REASON: Final[Mapping[ErrorReason.ValueType, _Row]] = MappingProxyType(
         ErrorReason.ERROR_REASON_STORE_UNAVAILABLE: _Row(503, INTERNAL_ERROR, None, retry=True),
         ErrorReason.ERROR_REASON_DRAINING: _Row(503, INTERNAL_ERROR, None, retry=True),
         ErrorReason.ERROR_REASON_RECORD_TOO_NEW: _Row(503, INTERNAL_ERROR, None, retry=True),
+        ErrorReason.ERROR_REASON_EVENT_UNKNOWN: _Row(400, INVALID_REQUEST, None),
         ErrorReason.ERROR_REASON_INTERNAL: _BROKEN,
     }
 )

@@ -19,7 +19,14 @@ from linkspan_worker.failures import Refusal
 from linkspan_worker.headers import Accepted
 from linkspan_worker.reply import HeaderPairs, Reply
 from linkspan_worker.request_span import RequestSpan
-from linkspan_worker.session_client import Answer, Event, Message, MessageKind, SessionCallError
+from linkspan_worker.session_client import (
+    Answer,
+    Event,
+    Message,
+    MessageKind,
+    SessionCallError,
+    StreamOpened,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +51,7 @@ class Relay:
         era: Era,
         accepted: Accepted,
         request_id: RequestId | None,
+        batch: bool,
         comment_every_seconds: float,
     ) -> None:
         """Make a relay.
@@ -55,20 +63,34 @@ class Relay:
             era: Which family of versions the request belongs to.
             accepted: Which kinds of answer the client takes.
             request_id: The id that an error of ours is answered with, if there is one.
+            batch: Whether several requests came in one body, and as many answers are owed.
             comment_every_seconds: How long a stream may be silent before a comment is sent.
         """
         self.reply = reply
         self.span = span
         self.headers: HeaderPairs = ()
-        """HTTP headers that go with the answer, whatever it is."""
+        """HTTP headers that go with the answer, unless it is an error and nothing came before it."""
         self._receive = receive
         self._era = era
         self._accepted = accepted
         self._request_id = request_id
+        self._batch = batch
+        self._collected: list[str] = []
         self._comment_every_seconds = comment_every_seconds
 
-    async def carry(self, answer: Answer, *, until: asyncio.Event | None = None) -> None:
-        """Carry events to the client until the answer is complete, or `until` is set.
+    async def carry(
+        self,
+        answer: Answer,
+        *,
+        until: asyncio.Event | None = None,
+        at_most_seconds: float | None = None,
+    ) -> None:
+        """Carry events to the client until the answer is complete, or it is to end before.
+
+        Args:
+            answer: The events.
+            until: Ends the stream when it is set.
+            at_most_seconds: Ends the stream after this time.
 
         Whether it is JSON or a stream is put off until the first event shows what is needed, or
         until silence has to be broken to show that the request lives.
@@ -78,7 +100,7 @@ class Relay:
             SessionCallError: The call failed before the answer was complete.
         """
         gone = asyncio.ensure_future(_disconnected(self._receive))
-        stop = None if until is None else asyncio.ensure_future(until.wait())
+        stop = None if until is None else asyncio.ensure_future(_wait(until, at_most_seconds))
         others = {gone} if stop is None else {gone, stop}
         step = asyncio.ensure_future(answer.next())
         try:
@@ -125,18 +147,26 @@ class Relay:
         match event.WhichOneof("event"):
             case "message":
                 await self._forward_message(event.message)
-            case "listening":
-                await self.reply.begin_stream(self.headers)
+            case "stream_opened":
+                await self._open_stream(event.stream_opened)
             case "accepted":
+                self.span.link(event.accepted.linked_traceparent)
                 await self.reply.empty(HTTPStatus.ACCEPTED)
             case "ended":
                 await self.reply.empty(HTTPStatus.OK)
             case _:  # an event of a newer contract: not for this worker
                 logger.debug("skipped an event of an unknown kind")
 
+    async def _open_stream(self, opened: StreamOpened) -> None:
+        self.span.link(opened.linked_traceparent)
+        if not self.reply.streaming:
+            await self.reply.begin_stream(self.headers)
+        if opened.event_id:
+            await self.reply.priming(opened.event_id, opened.retry_millis)
+
     async def _forward_message(self, message: Message) -> None:
         if message.kind not in _FINAL_KINDS:
-            await self._stream(message.json)
+            await self._stream(message)
             return
         status: int = HTTPStatus.OK
         if message.kind == MessageKind.MESSAGE_KIND_ERROR:
@@ -144,19 +174,27 @@ class Relay:
             status = http_status_of_error(self._era, message.error_code)
         else:
             self.span.answered(tool_error=message.tool_error)
-        if not self.reply.streaming and (self._accepted.json or status != HTTPStatus.OK):
+        if self._batch and not self._accepted.event_stream:
+            self._collected.append(message.json)
+            return
+        one_body = not self.reply.streaming and not self._batch
+        if one_body and (self._accepted.json or status != HTTPStatus.OK):
             await self.reply.json(status, message.json, self.headers)
             return
-        await self._stream(message.json)
-        await self.reply.end_stream()
+        await self._stream(message)
+        if not self._batch:  # of a batch, the others are still to come
+            await self.reply.end_stream()
 
-    async def _stream(self, text: str) -> None:
+    async def _stream(self, message: Message) -> None:
         if not self.reply.streaming:
             await self.reply.begin_stream(self.headers)
-        await self.reply.event(text)
+        await self.reply.event(message.json, message.event_id)
 
     async def _finish(self) -> None:
         """End the reply: no more events will come."""
+        if self._collected:
+            await self.reply.json(HTTPStatus.OK, f"[{','.join(self._collected)}]", self.headers)
+            return
         if not self.reply.streaming:  # an answer without a single event
             await self.reply.begin_stream(self.headers)
         await self.reply.end_stream()
@@ -176,6 +214,15 @@ async def _let_end(step: "asyncio.Future[Event | None]") -> None:
         await step
     except SessionCallError as error:
         logger.warning("a call failed after its answer: %s", error)
+
+
+async def _wait(event: asyncio.Event, at_most_seconds: float | None) -> None:
+    """Return when the event is set, or the time is over."""
+    try:
+        async with asyncio.timeout(at_most_seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -52,9 +52,17 @@ class Reply:
         # Servers hold the headers back until the first piece of a body: clients wait for them.
         await self._write(b"")
 
-    async def event(self, text: str) -> None:
-        """Send one message, which must be a single line."""
-        await self._write(f"event: message\ndata: {text}\n\n".encode())
+    async def event(self, text: str, event_id: str = "") -> None:
+        """Send one message, which must be a single line, and the id to resume after it."""
+        named = f"id: {event_id}\n" if event_id else ""
+        await self._write(f"event: message\n{named}data: {text}\n\n".encode())
+
+    async def priming(self, event_id: str, retry_millis: int) -> None:
+        """Send the id to resume from before there is any message, and how long to wait for that.
+
+        Source: https://modelcontextprotocol.io/seps/1699-support-sse-polling-via-server-side-disconnect
+        """
+        await self._write(f"id: {event_id}\nretry: {retry_millis}\ndata: \n\n".encode())
 
     async def comment(self) -> None:
         """Show that the stream lives, in a way that no client takes for a message."""

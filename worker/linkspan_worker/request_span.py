@@ -90,6 +90,12 @@ class RequestSpan:
         if tool_error:
             self.span.set_attribute("mcp.tool.result.is_error", True)
 
+    def link(self, traceparent: str) -> None:
+        """Point to the span of another trace that this request goes on from; empty is none."""
+        context = get_current_span(extract_from_fields([traceparent], [], [])).get_span_context()
+        if context.is_valid:
+            self.span.add_link(context)
+
     def client_gone(self) -> None:
         """Say that the client went away before its answer was out."""
         self.span.set_attribute("error.type", "client_disconnected")

@@ -54,7 +54,9 @@ async def _serve(config: WorkerConfig, environ: Mapping[str, str], stop: asyncio
         endpoint = McpEndpoint(
             sessions,
             request_timeout_seconds=config.request_timeout,
+            listen_timeout_seconds=config.listen_timeout,
             comment_every_seconds=config.comment_every,
+            routing_header=config.routing_header.lower(),
             loopback_only=is_loopback(config.host),
         )
         app = WorkerApp(endpoint, sessions)

@@ -5,6 +5,7 @@ leaves here as a `SessionCallError`.
 """
 
 from typing import Final, TypeAlias
+from urllib.parse import quote
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -17,6 +18,7 @@ from linkspan.session.v1.session_service_pb2 import (
     InitRequest,
     Listen,
     Post,
+    StreamOpened,
 )
 from linkspan.session.v1.session_service_pb2_grpc import SessionServiceStub
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
@@ -31,9 +33,15 @@ __all__ = [
     "Principal",
     "SessionCallError",
     "SessionClient",
+    "StreamOpened",
 ]
 
 _SERVICE_NAME: Final = "linkspan.session.v1.SessionService"
+
+_PRINTABLE: Final = "!#$&'()*+,/:;=?@[]"
+
+ROUTING_KEY: Final = "linkspan-routing-key"
+"""The metadata key that says which calls belong together, for whoever picks a session server."""
 
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_BYTES),
@@ -108,7 +116,7 @@ class SessionClient:
         """
         request = InitRequest(session_id=session_id, principal=principal)
         try:
-            await self._stub.Init(request, timeout=timeout_seconds)
+            await self._stub.Init(request, timeout=timeout_seconds, metadata=_routed(session_id))
         except grpc.aio.AioRpcError as error:
             raise SessionCallError(read_failure(error)) from None
 
@@ -120,26 +128,41 @@ class SessionClient:
         *,
         headers: list[tuple[str, str]],
         single_answer: bool,
+        routing_key: str,
         timeout_seconds: float,
     ) -> Answer:
-        """Hand a client's message over; see the contract's `Post`."""
+        """Hand a client's message over; see the contract's `Post`.
+
+        Calls with the same routing key go to the same session server, as far as that can be; an
+        empty one leaves the choice open.
+        """
         post = Post(
             message=message,
             headers=[Header(name=name, value=value) for name, value in headers],
             single_answer=single_answer,
         )
         request = HandleRequestRequest(session_id=session_id or "", principal=principal, post=post)
-        return Answer(self._stub.HandleRequest(request, timeout=timeout_seconds))
+        return Answer(
+            self._stub.HandleRequest(
+                request, timeout=timeout_seconds, metadata=_routed(routing_key)
+            )
+        )
 
-    def listen(self, session_id: str, principal: Principal) -> Answer:
-        """Open the session's listening stream, for as long as it lasts."""
-        request = HandleRequestRequest(session_id=session_id, principal=principal, listen=Listen())
-        return Answer(self._stub.HandleRequest(request))
+    def listen(self, session_id: str, principal: Principal, *, last_event_id: str) -> Answer:
+        """Open the session's listening stream, or go on behind an event; see `Listen`."""
+        request = HandleRequestRequest(
+            session_id=session_id,
+            principal=principal,
+            listen=Listen(last_event_id=last_event_id),
+        )
+        return Answer(self._stub.HandleRequest(request, metadata=_routed(session_id)))
 
     def end(self, session_id: str, principal: Principal, *, timeout_seconds: float) -> Answer:
         """End a session."""
         request = HandleRequestRequest(session_id=session_id, principal=principal, end=End())
-        return Answer(self._stub.HandleRequest(request, timeout=timeout_seconds))
+        return Answer(
+            self._stub.HandleRequest(request, timeout=timeout_seconds, metadata=_routed(session_id))
+        )
 
     async def is_serving(self, *, timeout_seconds: float) -> bool:
         """Ask the session server whether it takes calls; False if it does not answer in time."""
@@ -153,3 +176,8 @@ class SessionClient:
     async def close(self) -> None:
         """End all calls and close the channel."""
         await self._channel.close()
+
+
+def _routed(key: str) -> tuple[tuple[str, str], ...]:
+    """Write a routing key as metadata, percent-encoded where it is not printable ASCII."""
+    return ((ROUTING_KEY, quote(key, safe=_PRINTABLE)),) if key else ()

@@ -68,6 +68,28 @@ _MIGRATIONS: Final = (
         alive_until_millis INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE streams (
+        session_id     TEXT NOT NULL REFERENCES sessions ON DELETE CASCADE,
+        stream_id      TEXT NOT NULL,
+        request_id     TEXT NOT NULL,
+        traceparent    TEXT NOT NULL,
+        created_millis INTEGER NOT NULL,
+        finished       INTEGER NOT NULL DEFAULT 0,
+        last_sequence  INTEGER NOT NULL DEFAULT 0,
+        first_sequence INTEGER NOT NULL DEFAULT 1,
+        bytes          INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (session_id, stream_id)
+    ) WITHOUT ROWID;
+    CREATE TABLE events (
+        session_id TEXT NOT NULL,
+        stream_id  TEXT NOT NULL,
+        sequence   INTEGER NOT NULL,
+        message    BLOB NOT NULL,
+        PRIMARY KEY (session_id, stream_id, sequence),
+        FOREIGN KEY (session_id, stream_id) REFERENCES streams ON DELETE CASCADE
+    ) WITHOUT ROWID;
+    """,
 )
 """What takes the file from each version of its layout to the next; `PRAGMA user_version` counts."""
 
@@ -134,6 +156,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_SECONDS, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
         version = _migrate(connection)
     except (sqlite3.Error, OSError) as error:
         raise StartError(f"cannot open the session store {path}: {error}") from error

@@ -1,7 +1,6 @@
 """Session records in SQLite; see `database` for what a commit promises."""
 
 import sqlite3
-from pathlib import Path
 from typing import Final
 
 from linkspan_session.errors import RecordTooNewError
@@ -18,19 +17,10 @@ _COLUMNS: Final = (
 
 
 class SqliteSessionStore:
-    """A `SessionStore` in one file. Make it with `open`."""
+    """A `SessionStore` in one file."""
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
-
-    @classmethod
-    async def open(cls, path: Path) -> "SqliteSessionStore":
-        """Open the file, and make it and its folder if they are not there.
-
-        Raises:
-            StartError: It cannot be opened, or a newer version of Linkspan made it.
-        """
-        return cls(await SqliteDatabase.open(path))
 
     async def create(self, record: SessionRecord) -> SessionRecord | None:
         """See `SessionStore.create`."""
@@ -87,10 +77,6 @@ class SqliteSessionStore:
             return [_record_of(row) for row in rows]
 
         return await self._database.run(work)
-
-    async def close(self) -> None:
-        """See `SessionStore.close`."""
-        await self._database.close()
 
 
 def _select(connection: sqlite3.Connection, session_id: SessionId) -> SessionRecord | None:

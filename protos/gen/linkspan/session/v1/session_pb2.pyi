@@ -215,6 +215,7 @@ class Message(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     ERROR_CODE_FIELD_NUMBER: _builtins.int
     TOOL_ERROR_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
     json: _builtins.str
     """The message as one JSON object, on one line, in UTF-8."""
     kind: Global___MessageKind.ValueType
@@ -223,6 +224,11 @@ class Message(_message.Message):
     """The JSON-RPC error code. Set if and only if the kind is ERROR."""
     tool_error: _builtins.bool
     """Whether a tool's result says "isError". False for every kind but RESULT."""
+    event_id: _builtins.str
+    """Where in its stream the message stands, to resume after it; unique within the session. Empty
+    if the message is not on record: it came alone, or there is no session. At most 64 characters
+    of visible ASCII.
+    """
     def __init__(
         self,
         *,
@@ -230,10 +236,11 @@ class Message(_message.Message):
         kind: Global___MessageKind.ValueType = ...,
         error_code: _builtins.int | None = ...,
         tool_error: _builtins.bool = ...,
+        event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_error_code", b"_error_code", "error_code", b"error_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error_code", b"_error_code", "error_code", b"error_code", "json", b"json", "kind", b"kind", "tool_error", b"tool_error"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error_code", b"_error_code", "error_code", b"error_code", "event_id", b"event_id", "json", b"json", "kind", b"kind", "tool_error", b"tool_error"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__error_code: _TypeAlias = _typing.Literal["error_code"]  # noqa: Y015
     _WhichOneofArgType__error_code: _TypeAlias = _typing.Literal["_error_code", b"_error_code"]  # noqa: Y015

@@ -51,6 +51,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the store holds a record that a newer version of Linkspan wrote. Upgrade
     this session server.
     """
+    ERROR_REASON_EVENT_UNKNOWN: _ErrorReason.ValueType  # 8
+    """INVALID_ARGUMENT: last_event_id is not an event of this session, or no longer on record. Open
+    the listening stream without it.
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 7
     """INTERNAL: a defect of Linkspan. ErrorInfo.metadata["correlation_id"] finds it in the log."""
 
@@ -76,6 +80,10 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 5
 ERROR_REASON_RECORD_TOO_NEW: ErrorReason.ValueType  # 6
 """FAILED_PRECONDITION: the store holds a record that a newer version of Linkspan wrote. Upgrade
 this session server.
+"""
+ERROR_REASON_EVENT_UNKNOWN: ErrorReason.ValueType  # 8
+"""INVALID_ARGUMENT: last_event_id is not an event of this session, or no longer on record. Open
+the listening stream without it.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 7
 """INTERNAL: a defect of Linkspan. ErrorInfo.metadata["correlation_id"] finds it in the log."""
@@ -201,7 +209,9 @@ class Post(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     SINGLE_ANSWER_FIELD_NUMBER: _builtins.int
     message: _builtins.str
-    """One JSON-RPC message (request, notification or response) in UTF-8. At most 4 MiB."""
+    """One JSON-RPC message (request, notification or response) in UTF-8, or, in a session of MCP
+    2025-03-26 only, an array of them. At most 4 MiB.
+    """
     single_answer: _builtins.bool
     """Whether the client takes one answer and nothing before it, because it does not accept an event
     stream. If true, notifications on the way are dropped, and requests of the server to the client
@@ -228,18 +238,26 @@ Global___Post: _TypeAlias = Post  # noqa: Y015
 
 @_typing.final
 class Listen(_message.Message):
-    """The opening of a listening stream: what the server says outside of any request. A session has at
-    most one; a newer one replaces the older, which then ends with status OK.
+    """The opening of a stream by the client: the session's listening stream, which carries what the
+    server says outside of any request, or the stream of a request whose connection broke. Each has
+    at most one reader; a newer one replaces the older, which then ends with status OK.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    LAST_EVENT_ID_FIELD_NUMBER: _builtins.int
+    last_event_id: _builtins.str
+    """The event id that the client saw last: the stream that it belongs to goes on behind it. At most
+    64 characters. Default: empty, the listening stream from now on.
+    """
     def __init__(
         self,
+        *,
+        last_event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_event_id", b"last_event_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -270,7 +288,7 @@ class HandleRequestResponse(_message.Message):
 
     ACCEPTED_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
-    LISTENING_FIELD_NUMBER: _builtins.int
+    STREAM_OPENED_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def accepted(self) -> Global___Accepted:
@@ -278,11 +296,13 @@ class HandleRequestResponse(_message.Message):
 
     @_builtins.property
     def message(self) -> _session_pb2.Message:
-        """A message for the client. After one of kind RESULT or ERROR nothing follows."""
+        """A message for the client. After one of kind RESULT or ERROR nothing follows, unless the POST
+        was an array: then there is one for each request in it.
+        """
 
     @_builtins.property
-    def listening(self) -> Global___Listening:
-        """The listening stream is open. The first event of its call."""
+    def stream_opened(self) -> Global___StreamOpened:
+        """There will be a stream of messages, perhaps not soon. Comes before any of them, or never."""
 
     @_builtins.property
     def ended(self) -> Global___Ended:
@@ -293,14 +313,14 @@ class HandleRequestResponse(_message.Message):
         *,
         accepted: Global___Accepted | None = ...,
         message: _session_pb2.Message | None = ...,
-        listening: Global___Listening | None = ...,
+        stream_opened: Global___StreamOpened | None = ...,
         ended: Global___Ended | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "ended", b"ended", "event", b"event", "listening", b"listening", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "ended", b"ended", "event", b"event", "message", b"message", "stream_opened", b"stream_opened"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "ended", b"ended", "event", b"event", "listening", b"listening", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "ended", b"ended", "event", b"event", "message", b"message", "stream_opened", b"stream_opened"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "message", "listening", "ended"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "message", "stream_opened", "ended"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -312,33 +332,57 @@ class Accepted(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    LINKED_TRACEPARENT_FIELD_NUMBER: _builtins.int
+    linked_traceparent: _builtins.str
+    """The W3C traceparent of the span that asked what the response answers, to link to. Empty if the
+    message answers nothing. At most 55 characters.
+    """
     def __init__(
         self,
+        *,
+        linked_traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["linked_traceparent", b"linked_traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Accepted: _TypeAlias = Accepted  # noqa: Y015
 
 @_typing.final
-class Listening(_message.Message):
-    """The listening stream is open."""
+class StreamOpened(_message.Message):
+    """A stream of messages is open."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    RETRY_MILLIS_FIELD_NUMBER: _builtins.int
+    LINKED_TRACEPARENT_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """The event id to resume from if the connection breaks before the first message. Empty if the
+    client's protocol version has no such event. At most 64 characters.
+    """
+    retry_millis: _builtins.int
+    """How long a client should wait before it resumes, in milliseconds. 0 if it is not said."""
+    linked_traceparent: _builtins.str
+    """The W3C traceparent of the request that made the stream, to link to, if this resumes one. At
+    most 55 characters. Default: empty.
+    """
     def __init__(
         self,
+        *,
+        event_id: _builtins.str = ...,
+        retry_millis: _builtins.int = ...,
+        linked_traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "linked_traceparent", b"linked_traceparent", "retry_millis", b"retry_millis"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Listening: _TypeAlias = Listening  # noqa: Y015
+Global___StreamOpened: _TypeAlias = StreamOpened  # noqa: Y015
 
 @_typing.final
 class Ended(_message.Message):

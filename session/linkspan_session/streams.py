@@ -1,0 +1,321 @@
+"""The stream of a request's answer as its handler writes it: plain, shared by a batch, on record.
+
+Above lie `calls` and `live`, which write; below lie `exchange` (the reader of the moment) and the
+event log. A stream on record has a life of its own: readers come and go, and whoever comes back
+with the id of the last event it saw gets what it missed and then what is new. Invariants: an event
+is on record before it is sent; events leave in the order of their numbers; an event id belongs to
+one stream of one session.
+
+Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#resumability-and-redelivery
+"""
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from linkspan.session.v1.session_pb2 import Message
+from linkspan.session.v1.session_service_pb2 import HandleRequestResponse, StreamOpened
+from linkspan_contract.envelope import RequestId
+from linkspan_session.errors import EventUnknownError, StoreUnavailableError
+from linkspan_session.exchange import Exchange
+from linkspan_session.store import EventLog, SessionId, StreamRecord
+
+logger = logging.getLogger(__name__)
+
+_STREAM_ID_BYTES: Final = 9
+
+
+class AnswerStream(Protocol):
+    """Where one request's answer goes."""
+
+    async def send(self, event: HandleRequestResponse) -> bool:
+        """Write a message on the way to the answer; False if nobody will ever read it."""
+        ...
+
+    async def finish(self, event: HandleRequestResponse) -> None:
+        """Write the answer, and end."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """End without an answer, because of an error."""
+        ...
+
+    def abort(self) -> None:
+        """End without an answer; does nothing after `finish` or `fail`."""
+        ...
+
+
+class PlainStream:
+    """A stream that its one reader takes or leaves."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def send(self, event: HandleRequestResponse) -> bool:
+        """See `AnswerStream.send`."""
+        return await self._exchange.send(event)
+
+    async def finish(self, event: HandleRequestResponse) -> None:
+        """See `AnswerStream.finish`."""
+        self._exchange.finish(event)
+
+    def fail(self, error: Exception) -> None:
+        """See `AnswerStream.fail`."""
+        self._exchange.fail(error)
+
+    def abort(self) -> None:
+        """See `AnswerStream.abort`."""
+        self._exchange.finish()
+
+
+class BatchStream(PlainStream):
+    """The streams of a batch's requests, over one exchange that ends with the last of them."""
+
+    def __init__(self, exchange: Exchange, requests: int) -> None:
+        super().__init__(exchange)
+        self._unanswered = requests
+
+    async def finish(self, event: HandleRequestResponse) -> None:
+        """Write one answer, and end with the last one."""
+        await self._exchange.send(event)
+        self._unanswered -= 1
+        if not self._unanswered:
+            self._exchange.finish()
+
+    def abort(self) -> None:
+        """End only if nothing is owed any more; the other answers are still to come."""
+        if not self._unanswered:
+            self._exchange.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """What clients are told about coming back.
+
+    Attributes:
+        priming: Whether a stream opens with an event id, which versions before 2025-11-25 do not
+            expect (SEP-1699).
+        retry_millis: How long a client should wait before it comes back.
+    """
+
+    priming: bool
+    retry_millis: int
+
+
+class EventStream:
+    """A stream on record, opened when there is something to say or silence has been too long."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        record: StreamRecord,
+        resumption: Resumption,
+        exchange: Exchange | None,
+        *,
+        opened: bool = False,
+    ) -> None:
+        """Make a stream; nothing is put on record before `open` or `send`.
+
+        Args:
+            log: Where events are on record.
+            record: What is known of the stream; with `last_sequence`, if it was there before.
+            resumption: What clients are told about coming back.
+            exchange: The first reader, if there is one.
+            opened: Whether the stream is on record already.
+        """
+        self.record = record
+        self._log: EventLog | None = log
+        self._resumption = resumption
+        self._exchange = exchange
+        self._sequence = record.last_sequence
+        self._opened = opened
+        self._turn = asyncio.Lock()
+
+    @property
+    def has_reader(self) -> bool:
+        """Whether somebody reads right now."""
+        return self._exchange is not None and self._exchange.open
+
+    async def open(self) -> None:
+        """Put the stream on record and tell its reader; does nothing the second time."""
+        async with self._turn:
+            await self._open()
+
+    async def send(self, event: HandleRequestResponse) -> bool:
+        """See `AnswerStream.send`; a reader that is away can still come back for it."""
+        async with self._turn:
+            await self._open()
+            recorded = await self._put_on_record(event, last=False)
+            if self._exchange is None:
+                return recorded
+            return await self._exchange.send(event) or recorded
+
+    async def finish(self, event: HandleRequestResponse) -> None:
+        """See `AnswerStream.finish`; an answer that came quickly was never a stream."""
+        async with self._turn:
+            if self._opened:
+                await self._put_on_record(event, last=True)
+            if self._exchange is not None:
+                self._exchange.finish(event)
+
+    def fail(self, error: Exception) -> None:
+        """See `AnswerStream.fail`."""
+        if self._exchange is not None:
+            self._exchange.fail(error)
+
+    def abort(self) -> None:
+        """See `AnswerStream.abort`."""
+        self.close_reader()
+
+    def close_reader(self) -> None:
+        """End what the reader of the moment reads; the stream goes on (SEP-1699)."""
+        if self._exchange is not None:
+            self._exchange.finish()
+            self._exchange = None
+
+    async def close_on_purpose(self) -> None:
+        """End what is read because the handler wants it so; the client knows where to come back."""
+        await self.open()
+        self.close_reader()
+
+    def forget(self) -> None:
+        """Put nothing on record any more: the session is going."""
+        self._log = None
+
+    def offer(self, event: HandleRequestResponse) -> bool:
+        """Send to the reader without waiting; one that lags too far behind is cut off."""
+        return self._exchange is not None and self._exchange.offer(event)
+
+    async def send_or_cut_off(self, event: HandleRequestResponse) -> bool:
+        """Write without waiting for the reader, for what is said outside of any call.
+
+        Returns:
+            Whether somebody reads it, now or after coming back.
+        """
+        async with self._turn:
+            recorded = await self._put_on_record(event, last=False)
+            return self.offer(event) or recorded
+
+    async def attach(self, exchange: Exchange, *, after: int | None) -> None:
+        """Let a reader read: what it missed, then what is new. The one before it ends.
+
+        Args:
+            exchange: The reader.
+            after: The number of the last event it has seen; None for what is new only.
+
+        Raises:
+            EventUnknownError: There is no such event, or what follows it is not kept any more.
+        """
+        self.close_reader()  # first: a handler that waits for it holds the turn
+        async with self._turn:
+            if self._log is None:
+                raise EventUnknownError
+            missed = await read_missed(self._log, self.record, after, self._sequence)
+            seen = self._sequence if after is None else after
+            exchange.offer(self._opened_event(seen, resumed=after is not None))
+            for event in missed:
+                exchange.offer(event)
+            self._exchange = exchange
+
+    async def _open(self) -> None:
+        if self._opened:
+            return
+        self._opened = True
+        if self._log is not None:
+            try:
+                await self._log.open_stream(self.record)
+            except StoreUnavailableError:
+                self._log = None  # the answer matters more than being able to resume it
+                logger.warning("a stream cannot be resumed: the store does not answer")
+        if self._exchange is not None:
+            await self._exchange.send(self._opened_event(0, resumed=False))
+
+    def _opened_event(self, sequence: int, *, resumed: bool) -> HandleRequestResponse:
+        resumable = self._resumption.priming and self._log is not None
+        return HandleRequestResponse(
+            stream_opened=StreamOpened(
+                event_id=event_id(self.record.stream_id, sequence) if resumable else "",
+                retry_millis=self._resumption.retry_millis if resumable else 0,
+                linked_traceparent=self.record.traceparent if resumed else "",
+            )
+        )
+
+    async def _put_on_record(self, event: HandleRequestResponse, *, last: bool) -> bool:
+        """Number a message and put it on record; one that cannot be goes out without a number."""
+        if self._log is None:
+            return False
+        sequence = self._sequence + 1
+        event.message.event_id = event_id(self.record.stream_id, sequence)
+        try:
+            await self._log.append(
+                self.record.session_id,
+                self.record.stream_id,
+                sequence,
+                event.message.SerializeToString(),
+                last=last,
+            )
+        except StoreUnavailableError:
+            event.message.ClearField("event_id")
+            return False
+        self._sequence = sequence
+        return True
+
+
+async def read_missed(
+    log: EventLog, stream: StreamRecord, after: int | None, newest: int
+) -> list[HandleRequestResponse]:
+    """Read what a reader missed, as events; nothing if `after` is None.
+
+    Raises:
+        EventUnknownError: There is no such event, or what follows it is not kept any more.
+    """
+    if after is None:
+        return []
+    if after > newest:
+        raise EventUnknownError
+    kept = await log.read(stream.session_id, stream.stream_id, after=after)
+    if after < newest and (not kept or kept[0][0] != after + 1):
+        raise EventUnknownError
+    return [HandleRequestResponse(message=Message.FromString(message)) for _, message in kept]
+
+
+def event_id(stream_id: str, sequence: int) -> str:
+    """Name an event: its stream's name and its number."""
+    return f"{stream_id}.{sequence}"
+
+
+def parse_event_id(text: str) -> tuple[str, int]:
+    """Read an event's name.
+
+    Raises:
+        EventUnknownError: Nobody here gave such a name.
+    """
+    stream_id, dot, number = text.rpartition(".")
+    if not (dot and stream_id and number.isascii() and number.isdigit() and len(number) <= 15):  # noqa: PLR2004
+        raise EventUnknownError
+    return stream_id, int(number)
+
+
+def new_stream_id() -> str:
+    """Make a name that no other stream of any session has."""
+    return secrets.token_urlsafe(_STREAM_ID_BYTES)
+
+
+def listening_stream_id(session_id: SessionId) -> str:
+    """Return the name of a session's listening stream; it is the same in every process."""
+    return hashlib.sha256(b"listening " + session_id.encode()).hexdigest()[:12]
+
+
+def call_stream_record(
+    session_id: SessionId, request_id: RequestId, traceparent: str, now_millis: int
+) -> StreamRecord:
+    """Describe the stream of a request's answer, before it is on record."""
+    return StreamRecord(session_id, new_stream_id(), request_id, traceparent, now_millis)
+
+
+def listening_stream_record(session_id: SessionId, now_millis: int) -> StreamRecord:
+    """Describe a session's listening stream, before it is on record."""
+    return StreamRecord(session_id, listening_stream_id(session_id), None, "", now_millis)
