@@ -8,7 +8,6 @@ Names and texts follow the fixtures of the official conformance suite; see `READ
 
 import asyncio
 
-from linkspan_session.tasks import Tasks, current_task
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
@@ -21,6 +20,8 @@ from mcp_types import (
     InputRequests,
     InputRequiredResult,
 )
+
+from linkspan_session.tasks import Tasks, current_task
 
 FAILING_SECONDS = 1.0
 """How long `failing_job` works before it fails."""

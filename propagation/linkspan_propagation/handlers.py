@@ -83,9 +83,10 @@ def _method(handler: Handler, method: Method, observer: Observer | None) -> Meth
 async def _let_cancellation_come() -> None:
     """Let the loop run once, for a cancellation that may be on its way.
 
-    Where a client cuts its stream of requests, gRPC tells the method that the stream has come to its
-    end, and cancels the task right afterwards, but not once the method has returned: the RPC then
-    looks like one that went well. This catches nine in ten of them, and costs the others a turn.
+    Where a client cuts its stream of requests, gRPC tells the method that the stream has come to
+    its end, and cancels the task right afterwards, but not once the method has returned: the RPC
+    then looks like one that went well. This catches nine in ten of them, and costs the others a
+    turn.
     """
     await asyncio.sleep(0)
 

@@ -85,16 +85,16 @@ class Asks:
         finally:
             del self._waiting[request_id]
 
-    def take(self, response: Response) -> str:
+    def take(self, response: Response) -> str | None:
         """Hand a client's answer to whoever waits for it; one that nobody waits for is dropped.
 
         Returns:
-            The W3C traceparent of the span that asked; empty if nobody did.
+            The W3C traceparent of the span that asked, empty if it has none; None if nobody asked.
         """
         ask = self._find(response.id)
         if ask is None or ask.answer.done():
             logger.info("dropped an answer to a request that nobody waits for")
-            return ""
+            return None
         ask.answer.set_result(response)
         return ask.traceparent
 

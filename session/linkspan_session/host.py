@@ -362,7 +362,7 @@ class SessionHost:
             The traceparent of the span that asked what it answers; empty if it answers nothing.
         """
         if isinstance(envelope, Response):
-            return live.asks.take(envelope)
+            return live.asks.take(envelope) or ""
         match envelope:
             case Notification("notifications/cancelled", {"requestId": request_id}) if (
                 is_request_id(request_id)

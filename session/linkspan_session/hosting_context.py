@@ -6,7 +6,7 @@ other's and what a call starts in the background keeps it. A server that somebod
 nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def hosting_context() -> HostingContext | None:
 
 
 @contextmanager
-def lending(context: HostingContext | None) -> Iterator[None]:
+def lending(context: HostingContext | None) -> Generator[None]:
     """Set what goes with the calls that are begun within the block."""
     token = _current.set(context)
     try:

@@ -52,23 +52,23 @@ class PlainStream:
     """A stream that its one reader takes or leaves."""
 
     def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+        self.exchange = exchange
 
     async def send(self, event: HandleRequestResponse) -> bool:
         """See `AnswerStream.send`."""
-        return await self._exchange.send(event)
+        return await self.exchange.send(event)
 
     async def finish(self, event: HandleRequestResponse) -> None:
         """See `AnswerStream.finish`."""
-        self._exchange.finish(event)
+        self.exchange.finish(event)
 
     def fail(self, error: Exception) -> None:
         """See `AnswerStream.fail`."""
-        self._exchange.fail(error)
+        self.exchange.fail(error)
 
     def abort(self) -> None:
         """See `AnswerStream.abort`."""
-        self._exchange.finish()
+        self.exchange.finish()
 
 
 class BatchStream(PlainStream):
@@ -80,15 +80,15 @@ class BatchStream(PlainStream):
 
     async def finish(self, event: HandleRequestResponse) -> None:
         """Write one answer, and end with the last one."""
-        await self._exchange.send(event)
+        await self.exchange.send(event)
         self._unanswered -= 1
         if not self._unanswered:
-            self._exchange.finish()
+            self.exchange.finish()
 
     def abort(self) -> None:
         """End only if nothing is owed any more; the other answers are still to come."""
         if not self._unanswered:
-            self._exchange.finish()
+            self.exchange.finish()
 
 
 @dataclass(frozen=True, slots=True)

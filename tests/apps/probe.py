@@ -38,11 +38,10 @@ class Kind(RequestParams):
     kind: str
 
 
-class Talk(Named):
-    """How often to say how many letters."""
+class Talk(RequestParams):
+    """How often to say something."""
 
     count: int
-    letters: int = 1
 
 
 class Say(RequestParams):
@@ -54,7 +53,6 @@ class Say(RequestParams):
 server: Server[Any] = Server("probe", version="1.0")
 
 _marks: defaultdict[tuple[str, str], asyncio.Event] = defaultdict(asyncio.Event)
-_told: defaultdict[str, int] = defaultdict(int)
 
 
 async def hold(ctx: Context, params: Named) -> dict[str, Any]:
@@ -104,17 +102,10 @@ async def say(ctx: Context, params: Say) -> dict[str, Any]:
 
 
 async def talk(ctx: Context, params: Talk) -> dict[str, Any]:
-    """Report progress many times, and count how often that went through."""
+    """Report progress many times."""
     for number in range(params.count):
-        await ctx.session.report_progress(number, params.count, "x" * params.letters)
-        _told[params.name] += 1
-    _marks[params.name, "finished"].set()
+        await ctx.session.report_progress(number, params.count)
     return {"told": params.count}
-
-
-async def told(ctx: Context, params: Named) -> dict[str, Any]:
-    """Tell how often `talk` has got through so far."""
-    return {"told": _told[params.name]}
 
 
 async def ask(ctx: Context, params: Say) -> dict[str, Any]:
@@ -185,7 +176,7 @@ async def go_wrong(ctx: Context, params: Kind) -> dict[str, Any]:
 async def on_initialize(ctx: Context, call_next: CallNext) -> HandlerResult:
     """Refuse or hold the handshake of clients that are called so."""
     if ctx.method == "initialize":
-        name = (ctx.params or {}).get("clientInfo", {}).get("name", "")
+        name = ((ctx.params or {}).get("clientInfo") or {}).get("name", "")
         if name == "refuse me":
             raise MCPError(code=-32000, message="not today")
         if name.startswith("hold "):
@@ -201,7 +192,6 @@ for method, parameters, handler in (
     ("release", Named, release),
     ("say", Say, say),
     ("talk", Talk, talk),
-    ("told", Named, told),
     ("ask", Say, ask),
     ("ask_outside", Say, ask_outside),
     ("announce", Say, announce),

@@ -1,14 +1,13 @@
 """What the worker makes of HTTP, in both eras: refusals, one body or a stream, liveness, health."""
 
 import json
-import socket
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from tests.requirements import requirement
-from tests.support.peer import Peer, modern, modern_headers, peer_of, request
+from tests.support.peer import Peer, modern, modern_headers, peer_of, request, sent_by_hand
 from tests.support.stack import Stack
 
 PARSE_ERROR = -32700
@@ -123,9 +122,8 @@ def test_a_body_over_the_limit_gets_413_and_the_connection_goes_on(
 
 @requirement("http.too-large")
 def test_a_declared_body_over_the_limit_is_refused_before_it_is_sent(stack: Stack) -> None:
-    with connection_to(stack) as sock:
-        sock.sendall(head("POST", **{"content-length": str(LIMIT + 1)}))
-        assert sock.recv(64).startswith(b"HTTP/1.1 413 ")
+    with sent_by_hand(stack.mcp, {"content-length": str(LIMIT + 1)}) as connection:
+        assert connection.recv(64).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_body_in_many_chunks_is_read_whole(stack: Stack) -> None:
@@ -137,8 +135,8 @@ def test_a_body_in_many_chunks_is_read_whole(stack: Stack) -> None:
 
 def test_a_client_that_leaves_while_it_sends_does_no_harm(stack: Stack, peer: Peer) -> None:
     for _ in range(20):
-        with connection_to(stack) as sock:
-            sock.sendall(head("POST", **{"content-length": "1000"}) + b'{"jsonrpc"')
+        with sent_by_hand(stack.mcp, {"content-length": "1000"}, b'{"jsonrpc"'):
+            pass
     assert peer.initialize().status == 200
     assert not any("Traceback" in line for line in stack.worker.errors)
 
@@ -182,7 +180,7 @@ def test_an_answer_with_nothing_before_it_is_one_json_body(session: Peer) -> Non
 
 @requirement("http.json-or-stream")
 def test_an_answer_with_something_before_it_is_a_stream_as_it_comes(prober: Peer) -> None:
-    held = request("probe/talk", {"name": "stream", "count": 3, "_meta": {"progressToken": "t"}})
+    held = request("probe/talk", {"count": 3, "_meta": {"progressToken": "t"}})
     answer = prober.post(held)
     assert answer.is_stream
     assert [each.get("method") for each in answer.messages] == [
@@ -199,7 +197,7 @@ def test_an_answer_with_something_before_it_is_a_stream_as_it_comes(prober: Peer
 def test_in_the_modern_era_too(probe: Stack) -> None:
     with peer_of(probe.mcp) as peer:
         assert not peer.ask_modern("probe/say", {"text": "hi"}).is_stream
-        params = {"name": "modern stream", "count": 2, "_meta": {"progressToken": "t"}}
+        params = {"count": 2, "_meta": {"progressToken": "t"}}
         answer = peer.ask_modern("probe/talk", params)
         assert answer.is_stream
         assert [each.get("method") for each in answer.messages[:-1]] == (
@@ -213,7 +211,7 @@ JSON_ONLY = {"accept": "application/json"}
 
 @requirement("http.json-only")
 def test_a_client_of_json_gets_the_answer_and_nothing_before_it(prober: Peer) -> None:
-    params = {"name": "json only", "count": 3, "_meta": {"progressToken": "t"}}
+    params = {"count": 3, "_meta": {"progressToken": "t"}}
     answer = prober.post(request("probe/talk", params), headers=JSON_ONLY)
     assert not answer.is_stream
     assert answer.messages == [{"jsonrpc": "2.0", "id": 1, "result": {"told": 3}}]
@@ -228,10 +226,22 @@ def test_a_client_of_json_cannot_be_asked_and_does_not_hang(prober: Peer) -> Non
 
 
 @requirement("http.json-only")
-def test_a_client_of_json_may_wait_in_silence(prober: Peer) -> None:
-    """The worker sends a comment every 50 ms here, but not to this client."""
-    answer = prober.ask("probe/say", {"text": "x" * 100}, headers=JSON_ONLY)
-    assert answer.result == {"text": "x" * 100}
+def test_a_client_of_json_waits_in_silence(probe: Stack, prober: Peer) -> None:
+    name, clock = "silence", "silence clock"
+    with (
+        ThreadPoolExecutor(1) as threads,
+        peer_of(probe.mcp, session_id=prober.session_id) as other,
+    ):
+        hold = request("probe/hold", {"name": name})
+        answering = threads.submit(prober.post, hold, headers=JSON_ONLY)
+        with other.stream(request("probe/hold", {"name": clock})) as ticking:
+            for _ in range(3):
+                ticking.comment()
+        with peer_of(probe.mcp, session_id=prober.session_id) as releaser:
+            for each in (name, clock):
+                releaser.ask("probe/release", {"name": each})
+        answer = answering.result(timeout=20)
+        assert (answer.is_stream, answer.result) == (False, {"held": name})
 
 
 STREAM_ONLY = {"accept": "text/event-stream"}
@@ -291,34 +301,6 @@ def test_any_id_is_answered_as_it_was_sent(prober: Peer, id: Any) -> None:  # no
     assert prober.post(request("no/such", id=id)).final["id"] == id
 
 
-def test_a_client_that_does_not_read_holds_up_nobody_but_itself(
-    probe: Stack, prober: Peer
-) -> None:
-    name = "never reads"
-    params = {"name": name, "count": 4000, "letters": 65536, "_meta": {"progressToken": 1}}
-    with (
-        prober.stream(request("probe/talk", params)) as stream,
-        peer_of(probe.mcp, session_id=prober.session_id) as other,
-    ):
-        assert stream.response.status_code == 200
-        told = wait_until_still(other, name)
-        assert told < 4000
-    assert prober.ask("probe/seen", {"name": name, "mark": "finished"}).status == 200
-
-
-def wait_until_still(peer: Peer, name: str) -> int:
-    """Wait until `probe/talk` gets no further, and return how far it got."""
-    deadline = time.monotonic() + 20
-    before = -1
-    while time.monotonic() < deadline:
-        for _ in range(50):
-            told: int = peer.ask("probe/told", {"name": name}).result["told"]
-        if told == before > 0:
-            return told
-        before = told
-    raise AssertionError
-
-
 # --- health ----------------------------------------------------------------------------------------
 
 
@@ -327,17 +309,3 @@ def test_a_worker_with_a_session_server_is_alive_and_ready(stack: Stack, peer: P
     for path, status in (("/healthz", "alive"), ("/readyz", "ready")):
         response = peer.http.get(stack.http + path)
         assert (response.status_code, response.json()) == (200, {"status": status})
-
-
-# --- by hand ---------------------------------------------------------------------------------------
-
-
-def connection_to(stack: Stack) -> socket.socket:
-    host, _, port = stack.http.removeprefix("http://").partition(":")
-    return socket.create_connection((host, int(port)), timeout=20)
-
-
-def head(method: str, **headers: str) -> bytes:
-    lines = {"host": "localhost", "content-type": "application/json", **headers}
-    text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    return f"{method} /mcp HTTP/1.1\r\n{text}\r\n".encode()

@@ -1,10 +1,10 @@
-"""Calls on the matrix server, in each way that a client can go about a call, and what comes of them."""
+"""Calls on the matrix server, in each way that a client can go about one, and what comes of it."""
 
 import asyncio
 import gc
 import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
@@ -61,7 +61,7 @@ class Observed:
 
 
 @contextmanager
-def remote_parent(*, sampled: bool = True) -> Iterator[SpanContext]:
+def remote_parent(*, sampled: bool = True) -> Generator[SpanContext]:
     """Make a span current that no one exports: the client's, with random ids."""
     span_context = SpanContext(
         secrets.randbits(128) | 1,
@@ -167,7 +167,8 @@ class Client:
         observed.cancelled = call.cancelled()
 
     async def control(self, name: str) -> bytes:
-        calls: Callable[..., Any] = self.control_channel.unary_unary(f"/matrix.Control/{name}")
+        make: Callable[..., Any] = self.control_channel.unary_unary
+        calls = make(f"/matrix.Control/{name}")
         response: bytes = await calls(self.call_id.encode(), timeout=_WAIT_SECONDS)
         return response
 
@@ -193,7 +194,8 @@ async def _requests() -> AsyncIterator[bytes]:
         yield request
 
 
-# --- the ways in which a client goes about a call --------------------------------------------------
+# --- the ways in which a client goes about a call
+# --------------------------------------------------
 
 
 async def complete(client: Client) -> None:
@@ -403,8 +405,8 @@ class Case:
 
 def cases() -> Iterator[Case]:
     """Yield the matrix."""
-    bug = {"code": "UNKNOWN", "error_type": "ValueError", "exceptions": 1}
-    expired = {"code": "DEADLINE_EXCEEDED", "error_type": "DEADLINE_EXCEEDED"}
+    bug = ("UNKNOWN", "ValueError", 1)
+    expired = ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED")
     for kind in ("uu", "us", "su", "ss"):
         yield Case(kind, "ok", complete)
         yield Case(kind, "ok", duplicates)
@@ -413,24 +415,24 @@ def cases() -> Iterator[Case]:
         yield Case(kind, "int", complete, "NOT_FOUND")
         yield Case(kind, "internal", complete, "INTERNAL", "INTERNAL")
         yield Case(kind, "abort", complete, "FAILED_PRECONDITION")
-        yield Case(kind, "raise", complete, **bug)
+        yield Case(kind, "raise", complete, *bug)
         yield Case(kind, "raise_code", complete, "UNAVAILABLE", "ValueError", 1)
-        yield Case(kind, "bad_response", complete if kind[1] == "u" else refused, **bug)
-        yield Case(kind, "bad_request", complete if kind[0] == "s" else refused, **bug)
+        yield Case(kind, "bad_response", complete if kind[1] == "u" else refused, *bug)
+        yield Case(kind, "bad_request", complete if kind[0] == "s" else refused, *bug)
         yield Case(kind, "hang", cancel, "CANCELLED")
         yield Case(kind, "hang", cancel_task, "CANCELLED")
-        yield Case(kind, "hang", deadline, **expired)
+        yield Case(kind, "hang", deadline, *expired)
         yield Case(kind, "hang", drop, "CANCELLED")
         yield Case(kind, "stubborn", cancel, "CANCELLED")
         yield Case(kind, "sync_ok", complete)
         yield Case(kind, "sync_error", complete, "NOT_FOUND")
-        yield Case(kind, "sync_raise", complete, **bug)
+        yield Case(kind, "sync_raise", complete, *bug)
         if kind[1] == "u":
-            # Bare gRPC blocks a thread for ever, now and then, where a sync method of many responses
-            # aborts or is cancelled.
+            # Bare gRPC blocks a thread for ever, now and then, where a sync method of many
+            # responses aborts or is cancelled.
             yield Case(kind, "sync_abort", complete, "FAILED_PRECONDITION")
-            yield Case(kind, "sync_hang", deadline_of_a_thread, **expired)
-    yield Case("uu", "hang", long_deadline, **expired)
+            yield Case(kind, "sync_hang", deadline_of_a_thread, *expired)
+    yield Case("uu", "hang", long_deadline, *expired)
     for kind in ("us", "ss"):
         yield Case(kind, "ok", read)
         yield Case(kind, "abort", read, "FAILED_PRECONDITION")
@@ -440,12 +442,12 @@ def cases() -> Iterator[Case]:
         yield Case(kind, "read_write", read)
         yield Case(kind, "error_read_write", complete, "NOT_FOUND")
         yield Case(kind, "abort_read_write", complete, "FAILED_PRECONDITION")
-        yield Case(kind, "raise_read_write", complete, **bug)
+        yield Case(kind, "raise_read_write", complete, *bug)
     for kind in ("su", "ss"):
         yield Case(kind, "ok", write)
-        yield Case(kind, "ok", write_and_deadline, **expired)
-        # gRPC tells a method of one response that the requests came to their end when the client cut
-        # them off, and, as the race goes, takes its response for one that was sent.
+        yield Case(kind, "ok", write_and_deadline, *expired)
+        # gRPC tells a method of one response that the requests came to their end when the client
+        # cut them off, and, as the race goes, takes its response for one that was sent.
         cut = "CANCELLED|OK" if kind == "su" else "CANCELLED"
         yield Case(kind, "ok", cancel_writing, cut)
         yield Case(kind, "ok", fail_while_sending, cut)

@@ -1,9 +1,9 @@
 """A server with a method for each kind of call and each way in which a call can go.
 
-Run as a process of its own: ``matrix_server.py traced|bare``. Methods are ``/matrix.Matrix/KIND_WAY``,
-where KIND is ``uu``, ``us``, ``su`` or ``ss`` (unary or stream, request then response). A call names
-itself in the metadata ``call-id``; the methods of ``/matrix.Control`` wait for what its handler did and
-tell it. Messages are bytes.
+Run as a process of its own: ``matrix_server.py traced|bare``. Methods are
+``/matrix.Matrix/KIND_WAY``, where KIND is ``uu``, ``us``, ``su`` or ``ss`` (unary or stream,
+request then response). A call names itself in the metadata ``call-id``; the methods of
+``/matrix.Control`` wait for what its handler did and tell it. Messages are bytes.
 """
 
 import asyncio
@@ -234,8 +234,10 @@ class Matrix:
 
 
 WAYS: Final = (
-    "ok", "error", "int", "internal", "abort", "raise", "raise_code", "hang", "stubborn", "metadata",
-    "nested", "early", "bad_response", "bad_request", "read_write", "error_read_write", "abort_read_write",
+    "ok", "error", "int", "internal", "abort", "raise", "raise_code", "hang", "stubborn",
+    "metadata",
+    "nested", "early", "bad_response", "bad_request", "read_write", "error_read_write",
+    "abort_read_write",
     "raise_read_write", "endless", "sync_ok", "sync_error", "sync_abort", "sync_raise", "sync_hang",
     "sync_early",
 )  # fmt: skip

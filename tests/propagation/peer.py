@@ -1,44 +1,46 @@
 """Peers of a chain of processes, traced by this library or by opentelemetry-instrumentation-grpc.
 
-``peer.py server INSTRUMENTATION [NEXT_PORT]`` serves ``/peer.Peer/Ask`` and ``/peer.Peer/Watch``; where
-there is a next peer, a call of either is passed on to it. ``peer.py client INSTRUMENTATION PORT`` calls
-both once, below a span of its own. INSTRUMENTATION is ``ours`` or ``published``.
+``peer.py server INSTRUMENTATION [NEXT_PORT]`` serves ``/peer.Peer/Ask`` and ``/peer.Peer/Watch``;
+where there is a next peer, a call of either is passed on to it. ``peer.py client INSTRUMENTATION
+PORT`` calls both once, below a span of its own. INSTRUMENTATION is ``ours`` or ``published``.
 """
 
 import asyncio
+import importlib
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import grpc
 from opentelemetry import trace
-from opentelemetry.instrumentation.grpc import aio_client_interceptors, aio_server_interceptor
 
 from linkspan_propagation import server_interceptor, set_up_telemetry, traced_channel
 
 SERVICE: Final = "peer.Peer"
+
+# It has no types.
+PUBLISHED: Final[Any] = importlib.import_module("opentelemetry.instrumentation.grpc")
 
 
 def open_channel(instrumentation: str, port: str) -> grpc.aio.Channel:
     target = f"127.0.0.1:{port}"
     if instrumentation == "ours":
         return traced_channel(grpc.aio.insecure_channel(target))
-    interceptors: Any = aio_client_interceptors()
-    return grpc.aio.insecure_channel(target, interceptors=interceptors)
+    return grpc.aio.insecure_channel(target, interceptors=PUBLISHED.aio_client_interceptors())
 
 
 async def ask(channel: grpc.aio.Channel) -> bytes:
-    calls: Any = channel.unary_unary(f"/{SERVICE}/Ask")
-    response: bytes = await calls(b"")
+    make: Callable[..., Any] = channel.unary_unary
+    response: bytes = await make(f"/{SERVICE}/Ask")(b"")
     return response
 
 
 async def watch(channel: grpc.aio.Channel) -> list[bytes]:
-    calls: Any = channel.unary_stream(f"/{SERVICE}/Watch")
-    return [message async for message in calls(b"")]
+    make: Callable[..., Any] = channel.unary_stream
+    return [message async for message in make(f"/{SERVICE}/Watch")(b"")]
 
 
 async def serve(instrumentation: str, next_port: str | None) -> None:
@@ -60,8 +62,10 @@ async def serve(instrumentation: str, next_port: str | None) -> None:
                 for message in await watch(following):
                     yield message
 
-        interceptor: Any = (
-            server_interceptor() if instrumentation == "ours" else aio_server_interceptor()
+        interceptor = (
+            server_interceptor()
+            if instrumentation == "ours"
+            else PUBLISHED.aio_server_interceptor()
         )
         server = grpc.aio.server(interceptors=[interceptor])
         server.add_generic_rpc_handlers(
@@ -77,7 +81,7 @@ async def serve(instrumentation: str, next_port: str | None) -> None:
         )
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        print(port, flush=True)  # noqa: T201 - the ready line
+        print(port, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         await server.stop(1)
 
@@ -85,7 +89,7 @@ async def serve(instrumentation: str, next_port: str | None) -> None:
 async def call(instrumentation: str, port: str) -> None:
     async with open_channel(instrumentation, port) as channel:
         with trace.get_tracer("peer").start_as_current_span("the client's own span"):
-            print(len(await ask(channel)), len(await watch(channel)))  # noqa: T201 - the result
+            print(len(await ask(channel)), len(await watch(channel)))
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Child processes of these tests: started, ready by one line, ended by the end of their input.
 
-A child prints one line when it is ready, works until its standard input ends, and exits with 0. What
-it logs goes to its standard error, which has to stay empty.
+A child prints one line when it is ready, works until its standard input ends, and exits with 0.
+What it logs goes to its standard error, which has to stay empty.
 """
 
 import os
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def child(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Child]:
+def child(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> Generator[Child]:
     """Run a script of this folder, with warnings as errors, while the block runs.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A process that sets up telemetry as its environment says, records one span, and tells what it did.
+"""A process that sets up telemetry, records one span, and tells what it found.
 
 ``telemetry_child.py WAY``: ``plain`` shuts down, ``exit`` leaves it to the exit of the process, and
 ``present`` installs a provider of its own before.
@@ -29,7 +29,7 @@ def main() -> None:
     try:
         telemetry = set_up_telemetry("ours", service_version="1.2.3", environ=os.environ)
     except TelemetryConfigurationError as error:
-        print(json.dumps({"error": str(error)}))  # noqa: T201 - the result
+        print(json.dumps({"error": str(error)}))
         return
     with telemetry.tracer_provider.get_tracer("child").start_as_current_span("the span"):
         fields = inject_into_fields()
@@ -51,7 +51,7 @@ def main() -> None:
         found["shut_down"] = telemetry.shut_down(float(os.environ.get("SHUT_DOWN_SECONDS", "5")))
         found["seconds"] = time.monotonic() - before
         found["again"] = telemetry.shut_down(0)
-    print(json.dumps(found))  # noqa: T201 - the result
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Single calls and many at once, with a server in a process of its own: where a span hangs, and when
-there is none."""
+"""Single calls and many at once, to a server in another process: whose child a span is, if any."""
 
 import asyncio
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,9 +12,6 @@ from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
-
-from linkspan_propagation import TraceParent, format_traceparent, parse_traceparent
-from linkspan_propagation.testing import ExportedSpan, OtlpReceiver, assert_one_trace, traces
 from tests.propagation.matrix_client import (
     Case,
     Client,
@@ -26,6 +22,9 @@ from tests.propagation.matrix_client import (
     remote_parent,
 )
 from tests.propagation.processes import child
+
+from linkspan_propagation import TraceParent, format_traceparent, parse_traceparent
+from linkspan_propagation.testing import ExportedSpan, OtlpReceiver, assert_one_trace, traces
 
 FORMS: tuple[Form, ...] = ("interceptors", "traced_channel")
 KINDS = ("uu", "us", "su", "ss")
@@ -57,15 +56,16 @@ def the_span(receiver: OtlpReceiver) -> ExportedSpan:
 
 
 async def call_unary(
-    port: int, form: Form, method: str, *, timeout: float = 10, metadata: Any = None
+    port: int, form: Form, method: str, *, timeout_seconds: float = 10, metadata: Any = None
 ) -> bytes:
     async with open_channel(port, form) as channel:
-        calls: Any = channel.unary_unary(method)
-        response: bytes = await calls(b"q", timeout=timeout, metadata=metadata)
+        make: Callable[..., Any] = channel.unary_unary
+        response: bytes = await make(method)(b"q", timeout=timeout_seconds, metadata=metadata)
         return response
 
 
-# --- metadata that gRPC refuses --------------------------------------------------------------------
+# --- metadata that gRPC refuses
+# --------------------------------------------------------------------
 
 
 async def refusal(port: int, form: Form, kind: str, metadata: Any) -> tuple[str, str, str]:
@@ -123,7 +123,8 @@ def test_metadata_from_an_iterator_are_sent(form: Form, port: int, receiver: Otl
     assert the_span(receiver).parent_span_id == f"{parent.span_id:016x}"
 
 
-# --- where a span hangs ----------------------------------------------------------------------------
+# --- where a span hangs
+# ----------------------------------------------------------------------------
 
 
 @every_form
@@ -215,7 +216,8 @@ def test_an_unsampled_call_has_no_span_and_carries_its_trace_on(
     assert the_span(receiver).trace_id == f"{sampled.trace_id:032x}"
 
 
-# --- methods ---------------------------------------------------------------------------------------
+# --- methods
+# ---------------------------------------------------------------------------------------
 
 
 @every_form
@@ -254,16 +256,17 @@ def test_a_registered_method_knows_its_deadline(
     form: Form, port: int, receiver: OtlpReceiver
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        asyncio.run(call_unary(port, form, "/matrix.Registered/hang", timeout=0.2))
+        asyncio.run(call_unary(port, form, "/matrix.Registered/hang", timeout_seconds=0.2))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert the_span(receiver).attributes["rpc.response.status_code"] == "DEADLINE_EXCEEDED"
 
 
-# --- many calls at once ----------------------------------------------------------------------------
+# --- many calls at once
+# ----------------------------------------------------------------------------
 
 
 @contextmanager
-def current(span_context: SpanContext) -> Iterator[None]:
+def current(span_context: SpanContext) -> Generator[None]:
     token = otel_context.attach(
         trace.set_span_in_context(NonRecordingSpan(span_context), Context())
     )

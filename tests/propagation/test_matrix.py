@@ -1,4 +1,4 @@
-"""RPCs with this library on both sides go as on bare gRPC, and each is one span that tells how it went.
+"""RPCs go as on bare gRPC, and each is one span that tells how it went.
 
 Client here, servers in processes of their own, spans over OTLP from the server's process to here.
 """
@@ -36,7 +36,7 @@ def traced_port(receiver: OtlpReceiver) -> Iterator[int]:
         yield int(traced.ready)
     # The process has flushed and ended: nothing was recorded twice, late, or without a call.
     counts = Counter(span.trace_id for span in receiver.spans())
-    assert {count for count in counts.values()} == {1}
+    assert set(counts.values()) == {1}
 
 
 def span_of(receiver: OtlpReceiver, trace_id: int) -> ExportedSpan:

@@ -3,9 +3,9 @@
 from contextlib import ExitStack
 
 import pytest
+from tests.propagation.processes import child, run
 
 from linkspan_propagation.testing import ExportedSpan, OtlpReceiver, assert_one_trace
-from tests.propagation.processes import child, run
 
 
 def call_through(client: str, servers: list[str]) -> list[ExportedSpan]:

@@ -1,8 +1,8 @@
-"""Telemetry that is broken, and RPCs that gRPC turns away: serving goes on, and no span stays open."""
+"""Broken telemetry, and RPCs that gRPC turns away: serving goes on, and no span stays open."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,13 +17,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import Attributes
+from tests.propagation.matrix_client import remote_parent
 
 from linkspan_propagation import server_interceptor, traced_channel
 from linkspan_propagation.testing import ExportedSpan, OtlpReceiver
-from tests.propagation.matrix_client import remote_parent
 
 ECHO = "/serving.Serving/Echo"
-Unary = Callable[[bytes, Any], Awaitable[bytes]]
 
 
 async def echo(request: bytes, context: Any) -> bytes:
@@ -34,7 +33,7 @@ async def echo(request: bytes, context: Any) -> bytes:
 @asynccontextmanager
 async def serving(
     *interceptors: grpc.aio.ServerInterceptor, method: Any = echo, **options: Any
-) -> AsyncIterator[grpc.aio.Channel]:
+) -> AsyncGenerator[grpc.aio.Channel]:
     """Serve one unary method, and open a traced channel to it."""
     server = grpc.aio.server(interceptors=interceptors, **options)
     server.add_generic_rpc_handlers(
@@ -53,9 +52,9 @@ async def serving(
         await server.stop(1)
 
 
-async def call(channel: grpc.aio.Channel, timeout: float = 5) -> bytes:
-    calls: Any = channel.unary_unary(ECHO)
-    response: bytes = await calls(b"q", timeout=timeout)
+async def call(channel: grpc.aio.Channel) -> bytes:
+    make: Callable[..., Any] = channel.unary_unary
+    response: bytes = await make(ECHO)(b"q", timeout=5)
     return response
 
 
@@ -79,7 +78,8 @@ def the_span(receiver: OtlpReceiver) -> ExportedSpan:
     return span
 
 
-# --- broken telemetry ------------------------------------------------------------------------------
+# --- broken telemetry
+# ------------------------------------------------------------------------------
 
 
 class RaisingProcessor(SpanProcessor):
@@ -89,10 +89,12 @@ class RaisingProcessor(SpanProcessor):
         self.at = at
 
     def on_start(self, span: SdkSpan, parent_context: Context | None = None) -> None:
+        del span, parent_context
         if self.at == "start":
             raise RuntimeError("a broken processor")
 
     def on_end(self, span: ReadableSpan) -> None:
+        del span
         if self.at == "end":
             raise RuntimeError("a broken processor")
 
@@ -110,6 +112,7 @@ class RaisingSampler(Sampler):
         links: Any = None,
         trace_state: Any = None,
     ) -> SamplingResult:
+        del parent_context, trace_id, name, kind, attributes, links, trace_state
         raise RuntimeError("a broken sampler")
 
     def get_description(self) -> str:
@@ -180,13 +183,14 @@ def test_without_an_sdk_the_context_is_carried_all_the_same() -> None:
     assert carried == [parent.span_id]
 
 
-# --- RPCs that do not get to their handler ---------------------------------------------------------
+# --- RPCs that do not get to their handler
+# ---------------------------------------------------------
 
 
 def test_an_rpc_beyond_the_servers_limit_is_a_span_without_a_status(
     receiver: OtlpReceiver, provider: TracerProvider
 ) -> None:
-    """gRPC refuses it after the interceptors and before the handler, and tells nobody why."""
+    """It is refused after the interceptors and before the handler, and gRPC tells nobody why."""
 
     async def main() -> grpc.StatusCode:
         entered, leave = asyncio.Event(), asyncio.Event()
@@ -229,6 +233,7 @@ class Rejecting(grpc.aio.ServerInterceptor):
         self.how = how
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        del continuation, handler_call_details
         if self.how == "raise":
             raise PermissionError("no")
 
@@ -236,7 +241,8 @@ class Rejecting(grpc.aio.ServerInterceptor):
             del request
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you")
 
-        return grpc.unary_unary_rpc_method_handler(abort)
+        make: Callable[..., Any] = grpc.unary_unary_rpc_method_handler
+        return make(abort)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +302,8 @@ def test_a_span_ends_when_the_server_is_stopped_under_it(
     assert the_span(receiver).attributes["rpc.response.status_code"] == "CANCELLED"
 
 
-# --- channels --------------------------------------------------------------------------------------
+# --- channels
+# --------------------------------------------------------------------------------------
 
 
 def test_a_traced_channel_is_a_channel() -> None:

@@ -1,19 +1,19 @@
-"""Setting up and shutting down, each in a process of its own, with real exporters and a real wire."""
+"""Setting up and shutting down, each in its own process, with real exporters and a real wire."""
 
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from tests.propagation.processes import run, run_and_log
 
 from linkspan_propagation.testing import ExportedSpan, OtlpReceiver
 from linkspan_propagation.testing.spans import spans_of
-from tests.propagation.processes import run, run_and_log
 
 
 def found(way: str, env: Mapping[str, str]) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def found(way: str, env: Mapping[str, str]) -> dict[str, Any]:
 
 
 @contextmanager
-def http_collector() -> Iterator[tuple[str, list[ExportedSpan]]]:
+def http_collector() -> Generator[tuple[str, list[ExportedSpan]]]:
     """Receive OTLP over HTTP; yields the address and what has arrived."""
     arrived: list[ExportedSpan] = []
 

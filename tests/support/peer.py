@@ -5,11 +5,13 @@ Synchronous. Every wait is bounded by `TIMEOUT_SECONDS`.
 
 import itertools
 import json
+import socket
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -144,7 +146,7 @@ class Stream:
             self._ahead.append(event)
 
     def _read(self) -> Iterator[Message | None]:
-        """Read events as they come; None is a comment."""
+        """Read events as they come; None is a comment, an event without data is skipped."""
         if self.response.headers.get("content-type") != "text/event-stream":
             body = self.response.read()
             if body:
@@ -157,10 +159,9 @@ class Stream:
                 if block.startswith(b":"):
                     yield None
                     continue
-                event, _, data = block.partition(b"\n")
-                assert event == b"event: message", block
-                assert data.startswith(b"data: "), block
-                yield json.loads(data.removeprefix(b"data: "))
+                fields = dict(line.split(b": ", 1) for line in block.split(b"\n"))
+                if fields[b"data"]:
+                    yield json.loads(fields[b"data"])
         assert buffered == b"", "the stream was cut within an event"
 
 
@@ -278,3 +279,22 @@ def session_at(address: str, **params: Any) -> Iterator[Peer]:
         answer = peer.initialize(**params)
         assert answer.status == 200, answer
         yield peer
+
+
+@contextmanager
+def sent_by_hand(
+    address: str, headers: Mapping[str, str], body: bytes = b""
+) -> Iterator[socket.socket]:
+    """POST over a bare connection, and read nothing; leaving the block closes the connection.
+
+    Args:
+        address: The address of `/mcp`.
+        headers: What to send beside `host` and `content-type`, the length of the body included.
+        body: As much of the body as is to be sent.
+    """
+    url = urlsplit(address)
+    lines = {"host": url.netloc, "content-type": "application/json", **headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    with socket.create_connection((url.hostname, url.port), TIMEOUT_SECONDS) as connection:
+        connection.sendall(f"POST {url.path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        yield connection

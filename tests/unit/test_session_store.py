@@ -67,11 +67,13 @@ class SqliteBackend:
     def age(self, session_id: str) -> None:
         self.execute(f"UPDATE sessions SET record_version = 99 WHERE session_id = '{session_id}'")  # noqa: S608
 
-    def execute(self, statement: str) -> None:
+    def execute(self, statement: str) -> int:
+        """Run a statement behind the store's back; returns the first value, if there is one."""
         connection = sqlite3.connect(self.path)
         try:
             with connection:
-                connection.execute(statement)
+                row = connection.execute(statement).fetchone()
+                return row[0] if row else 0
         finally:
             connection.close()
 
@@ -333,9 +335,10 @@ def test_sqlite_refuses_a_file_of_a_newer_version(sqlite: SqliteBackend) -> None
         return None
 
     run(sqlite, nothing)
+    current = sqlite.execute("PRAGMA user_version")
     sqlite.execute("PRAGMA user_version = 99")
     assert refusal_to_open(sqlite).startswith("a newer version of Linkspan made ")
-    sqlite.execute("PRAGMA user_version = 1")
+    sqlite.execute(f"PRAGMA user_version = {current}")
     run(sqlite, nothing)
 
 

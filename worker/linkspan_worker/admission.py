@@ -241,7 +241,7 @@ def _admit_modern(envelope: Envelope, headers: Headers) -> Alone:
 
 
 def _check_task_name(request: Request, headers: Headers) -> None:
-    """Compare `Mcp-Name` with the task of a `tasks/*` request, which the SDK's ladder does not know.
+    """Compare `Mcp-Name` with the task of a `tasks/*` request; the SDK's ladder does not know it.
 
     Source: SEP-2663, "Streamable HTTP: Routing Headers".
     """

@@ -69,7 +69,7 @@ class Relay:
         self.reply = reply
         self.span = span
         self.headers: HeaderPairs = ()
-        """HTTP headers that go with the answer, unless it is an error and nothing came before it."""
+        """HTTP headers that go with the answer, unless it is an error before anything else."""
         self._receive = receive
         self._era = era
         self._accepted = accepted
@@ -170,6 +170,7 @@ class Relay:
             return
         status: int = HTTPStatus.OK
         if message.kind == MessageKind.MESSAGE_KIND_ERROR:
+            self.headers = ()  # a handshake that failed leaves no session to name
             self.span.failed(message.error_code)
             status = http_status_of_error(self._era, message.error_code)
         else:

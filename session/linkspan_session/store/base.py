@@ -93,3 +93,7 @@ class SessionStore(Protocol):
             limit: How many at most; positive.
         """
         ...
+
+    async def close(self) -> None:
+        """Finish what is under way and release the store. Call once, last."""
+        ...

@@ -1,6 +1,7 @@
 """Session records in SQLite; see `database` for what a commit promises."""
 
 import sqlite3
+from pathlib import Path
 from typing import Final
 
 from linkspan_session.errors import RecordTooNewError
@@ -17,10 +18,19 @@ _COLUMNS: Final = (
 
 
 class SqliteSessionStore:
-    """A `SessionStore` in one file."""
+    """A `SessionStore` in one file, whose other tables may belong to other stores."""
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
+
+    @classmethod
+    async def open(cls, path: Path) -> "SqliteSessionStore":
+        """Open a file for session records alone; raises what `SqliteDatabase.open` raises."""
+        return cls(await SqliteDatabase.open(path))
+
+    async def close(self) -> None:
+        """See `SessionStore.close`."""
+        await self._database.close()
 
     async def create(self, record: SessionRecord) -> SessionRecord | None:
         """See `SessionStore.create`."""

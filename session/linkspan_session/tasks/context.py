@@ -4,7 +4,7 @@ Above lies the user's tool; below lies `running`. The same handle serves a tool 
 call, because its client takes no tasks: then there is nobody to tell or to ask.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
@@ -176,7 +176,7 @@ def current_task() -> TaskContext:
 
 
 @contextmanager
-def as_current_task(context: TaskContext) -> Iterator[None]:
+def as_current_task(context: TaskContext) -> Generator[None]:
     """Make `current_task` return this one within the block."""
     token = _current.set(context)
     try:

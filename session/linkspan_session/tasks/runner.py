@@ -167,10 +167,8 @@ class TaskRunner:
     async def _begin(self, running: RunningTask) -> TaskRecord:
         if self._closing:
             raise ClosingError
-        # Shielded: a task that is on record without anybody running it would look alive.
-        with anyio.CancelScope(shield=True):
-            await self._hold_lease()
-            record = await self.ledger.create(running.tool, running.principal, running.terms)
+        await self._hold_lease()
+        record = await self.ledger.create(running.tool, running.principal, running.terms)
         running.seen_version = record.version
         running.scope.deadline = anyio.current_time() + running.terms.run_seconds
         self._running[record.task_id] = running
@@ -215,10 +213,11 @@ class TaskRunner:
         self, running: RunningTask, task_id: TaskId, answer: Answer | None, span: Span
     ) -> None:
         """Put the end on record, trying until the task would have expired."""
-        if answer is None:
-            event, outcome = self._end_of_cancelled(running)
-        else:
-            event, outcome = written(answer, running.terms.max_outcome_bytes)
+        event, outcome = (
+            self._end_of_cancelled(running)
+            if answer is None
+            else written(answer, running.terms.max_outcome_bytes)
+        )
         give_up_at = anyio.current_time() + running.terms.run_seconds + running.terms.keep_seconds
         try:
             while True:

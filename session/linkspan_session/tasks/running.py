@@ -7,6 +7,7 @@ called it and goes away with it. Lives on the event loop only.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import anyio
 import anyio.lowlevel
@@ -64,7 +65,9 @@ class RunningTask:
         """
         async with self._beginning:
             if self.created is None:
-                self.created = await self._begin(self)
+                # A task that is on record without anybody running it would look alive.
+                with anyio.CancelScope(shield=True):
+                    self.created = await self._begin(self)
 
     def poke(self) -> None:
         """Say that the record has changed."""
@@ -129,10 +132,8 @@ class RunningTask:
             await changed.wait()
 
     async def _forget(self, keys: set[str]) -> None:
-        try:
+        with suppress(TaskEndedError):  # what it asked was forgotten with it
             await self._change(lambda record, now: dropped(record, keys, now))
-        except TaskEndedError:
-            pass  # what it asked was forgotten with it
 
     async def _change(self, change: Callable[[TaskRecord, int], TaskRecord | None]) -> TaskRecord:
         if self.created is None:

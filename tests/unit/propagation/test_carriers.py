@@ -1,6 +1,6 @@
-"""Injecting into metadata and extracting from them: what goes out, what comes back, what is refused."""
+"""Injecting into metadata and extracting from them: what goes out, and what comes back."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import pytest
@@ -42,7 +42,7 @@ def size_bytes(metadata: tuple[tuple[str, str | bytes], ...]) -> int:
 
 
 @contextmanager
-def carrying(chosen: Propagators) -> Iterator[None]:
+def carrying(chosen: Propagators) -> Generator[None]:
     before = propagators_in_use()
     use_propagators(chosen)
     try:

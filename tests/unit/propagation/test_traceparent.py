@@ -82,7 +82,7 @@ def test_a_later_version_is_read_by_its_first_four_fields(version: int, rest: st
         (f"{VALID},{VALID}", "two values in one field"),
         (f"00 {TRACE_ID}-{SPAN_ID}-01", "blank for a dash"),
         (f"00-{TRACE_ID}-{SPAN_ID}-01\n", "line feed"),
-        (f"00-{TRACE_ID[:-1]}１-{SPAN_ID}-01", "a digit that is not ASCII"),
+        (f"00-{TRACE_ID[:-1]}\uff11-{SPAN_ID}-01", "a digit that is not ASCII"),
         ("", "empty"),
     ],
 )

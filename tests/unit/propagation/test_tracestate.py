@@ -1,7 +1,5 @@
 """The tracestate grammar of W3C Trace Context Level 2."""
 
-import string
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,16 +10,21 @@ from linkspan_propagation.tracestate import (
     shorten_tracestate,
 )
 
-_first = st.sampled_from(string.ascii_lowercase + string.digits)
-_rest = st.text(alphabet=string.ascii_lowercase + string.digits + "_-*/@", max_size=20)
-keys = st.builds(lambda first, rest: first + rest, _first, _rest)
-_printable = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in ",=")
-values = st.builds(
-    lambda start, end: start + end,
-    st.text(alphabet=_printable, max_size=20),
-    st.sampled_from(_printable.replace(" ", "")),
-).filter(lambda value: value == value.lstrip(" "))
-members = st.lists(st.tuples(keys, values), max_size=32, unique_by=lambda member: member[0])
+_PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in ",=")
+
+keys = st.from_regex(r"[a-z0-9][a-z0-9_\-*/@]{0,20}", fullmatch=True)
+# Blanks at the ends of a member are not part of it.
+values = st.text(alphabet=_PRINTABLE, min_size=1, max_size=20).filter(
+    lambda value: value == value.strip(" ")
+)
+
+
+@st.composite
+def _members(draw: st.DrawFn) -> list[tuple[str, str]]:
+    return list(draw(st.dictionaries(keys, values, max_size=32)).items())
+
+
+members = _members()
 
 
 @given(members)

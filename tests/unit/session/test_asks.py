@@ -70,8 +70,8 @@ def test_each_question_gets_its_own_answer() -> None:
         second = ask(asks, client, "elicitation/create", params={"message": "?"})
         other = await client.question()
         assert (other["method"], other["params"]) == ("elicitation/create", {"message": "?"})
-        assert asks.take(Response(other["id"], {"action": "accept"}, None))
-        assert asks.take(Response(one, {"roots": []}, None))
+        assert asks.take(Response(other["id"], {"action": "accept"}, None)) is not None
+        assert asks.take(Response(one, {"roots": []}, None)) is not None
         assert (await first, await second) == ({"roots": []}, {"action": "accept"})
 
     run(scenario)
@@ -80,7 +80,7 @@ def test_each_question_gets_its_own_answer() -> None:
 def test_an_answer_under_the_id_as_a_string_is_taken() -> None:
     async def scenario(asks: Asks, client: Client) -> None:
         task = ask(asks, client)
-        assert asks.take(Response(str((await client.question())["id"]), {}, None))
+        assert asks.take(Response(str((await client.question())["id"]), {}, None)) is not None
         assert await task == {}
 
     run(scenario)
@@ -88,13 +88,13 @@ def test_an_answer_under_the_id_as_a_string_is_taken() -> None:
 
 def test_a_second_answer_and_one_to_nothing_are_dropped() -> None:
     async def scenario(asks: Asks, client: Client) -> None:
-        assert not asks.take(Response(1, {}, None))
+        assert asks.take(Response(1, {}, None)) is None
         task = ask(asks, client)
         question = (await client.question())["id"]
-        assert asks.take(Response(question, {"n": 1}, None))
-        assert not asks.take(Response(question, {"n": 2}, None))
+        assert asks.take(Response(question, {"n": 1}, None)) is not None
+        assert asks.take(Response(question, {"n": 2}, None)) is None
         assert await task == {"n": 1}
-        assert not asks.take(Response(question, {"n": 3}, None))
+        assert asks.take(Response(question, {"n": 3}, None)) is None
 
     run(scenario)
 
@@ -128,7 +128,7 @@ def test_a_question_over_its_time_fails_and_is_forgotten() -> None:
         task = ask(asks, client, timeout_seconds=0.01)
         question = (await client.question())["id"]
         assert await failure_of(task) == TIMED_OUT
-        assert not asks.take(Response(question, {}, None))
+        assert asks.take(Response(question, {}, None)) is None
 
     run(scenario)
 
@@ -140,7 +140,7 @@ def test_a_cancelled_question_is_forgotten() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not asks.take(Response(question, {}, None))
+        assert asks.take(Response(question, {}, None)) is None
 
     run(scenario)
 

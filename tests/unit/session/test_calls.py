@@ -21,6 +21,7 @@ from linkspan_session.errors import StoreUnavailableError
 from linkspan_session.exchange import Exchange
 from linkspan_session.kernel import Answer, Call, Failed, Result
 from linkspan_session.live import SilentOutlet
+from linkspan_session.streams import PlainStream
 
 LONG_SECONDS = 30.0
 
@@ -39,21 +40,26 @@ class Desk:
         timeout_seconds: float = LONG_SECONDS,
         before_answer: Callable[[Answer], Awaitable[None]] | None = None,
     ) -> RunningCall:
-        exchange = Exchange()
-        call = Call(SilentOutlet(exchange), request_id=request_id, params=None, headers={})
+        stream = PlainStream(Exchange())
+        call = Call(SilentOutlet(stream), request_id=request_id, params=None, headers=())
         return self.calls.start(
             Request(request_id, "x", None),
             call,
-            exchange,
+            stream,
             answer,
             timeout_seconds=timeout_seconds,
             before_answer=before_answer,
         )
 
 
+def exchange_of(running: RunningCall) -> Exchange:
+    assert isinstance(running.stream, PlainStream)
+    return running.stream.exchange
+
+
 async def answers(running: RunningCall) -> list[dict[str, Any]]:
     async with asyncio.timeout(5):
-        return [json.loads(event.message.json) async for event in running.exchange.events()]
+        return [json.loads(event.message.json) async for event in exchange_of(running).events()]
 
 
 async def only_answer(running: RunningCall) -> dict[str, Any]:
@@ -249,7 +255,7 @@ def test_a_handler_outlives_its_reader() -> None:
 
         running = desk.start(work())
         await running_now()
-        running.exchange.detach()
+        exchange_of(running).detach()
         go_on.set()
         await desk.calls.wait()
         assert await answers(running) == []

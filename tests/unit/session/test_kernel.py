@@ -28,6 +28,7 @@ from linkspan_session.kernel import (
     lowlevel_server,
 )
 from linkspan_session.live import SilentOutlet
+from linkspan_session.streams import PlainStream
 from linkspan_session.store import Handshake
 
 Handler = Callable[[ServerRequestContext[Any], RequestParams], Awaitable[Any]]
@@ -52,11 +53,11 @@ def serving(handler: Handler) -> Server[Any]:
 
 
 def call_with(params: JsonObject | None) -> Call:
-    return Call(SilentOutlet(Exchange()), request_id=1, params=params, headers={})
+    return Call(SilentOutlet(PlainStream(Exchange())), request_id=1, params=params, headers=())
 
 
 async def in_session(hosted: HostedServer, method: str, params: JsonObject | None) -> Answer:
-    connection = hosted.connect("id", SilentOutlet(Exchange()))
+    connection = hosted.connect("id", SilentOutlet(PlainStream(Exchange())))
     for each, with_params in (("initialize", INITIALIZE), (method, params)):
         answer = await hosted.answer(connection, call_with(params), Request(1, each, with_params))
         if each == method:
@@ -175,7 +176,7 @@ def test_an_unknown_method_and_bad_parameters_have_their_codes(ask: Asking) -> N
 def test_after_the_call_its_handler_cannot_speak_for_it() -> None:
     async def main() -> None:
         exchange = Exchange()
-        call = Call(SilentOutlet(exchange), request_id=1, params=None, headers={})
+        call = Call(SilentOutlet(PlainStream(exchange)), request_id=1, params=None, headers=())
         call.close()
         assert not call.can_send_request
         with pytest.raises(MCPError):
@@ -193,7 +194,7 @@ def test_a_session_is_built_anew_from_its_handshake() -> None:
             client = ctx.session.client_params
             seen.append((ctx.protocol_version, client.client_info.name if client else None))
 
-        outlet = SilentOutlet(Exchange())
+        outlet = SilentOutlet(PlainStream(Exchange()))
         async with hosting(serving(handler)) as hosted:
             connection = hosted.connect("id", outlet)
             assert handshake_of(connection) is None

@@ -316,7 +316,7 @@ def test_a_body_that_is_no_message_is_refused(
     body: bytes, code: int, request_id: int | None
 ) -> None:
     with pytest.raises(RefusedError) as error:
-        read_body(body)
+        read_body(body, Headers([]))
     assert (error.value.refusal.status, error.value.refusal.code) == (400, code)
     assert error.value.request_id == request_id
 
