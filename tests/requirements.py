@@ -20,9 +20,12 @@ _SEP_1699: Final = (
 )
 _MODERN: Final = f"{_SPEC_2026}/transports/streamable-http"
 _JSON_RPC: Final = "https://www.jsonrpc.org/specification"
+_CONFORMANCE: Final = "https://github.com/modelcontextprotocol/conformance"
 _HTTP: Final = "https://www.rfc-editor.org/rfc/rfc9110"
 _W3C: Final = "https://www.w3.org/TR/trace-context-2/"
 _SEP_414: Final = "https://modelcontextprotocol.io/seps/414-request-meta"
+_TASKS: Final = "https://modelcontextprotocol.io/seps/2663-tasks-extension"
+_TASKS_PAGE: Final = "docs/tasks.md"
 _OURS: Final = "docs/architecture.md"
 
 
@@ -182,6 +185,11 @@ _ROWS: Final = (
         "Without a session server: 503, Retry-After, and recovery.",
         _OURS,
     ),
+    (
+        "error.store-down",
+        "Without its store a session server answers 503, Retry-After, and recovers.",
+        _OURS,
+    ),
     ("error.timeout", "A request over its time gets one error and is stopped.", _OURS),
     (
         "error.handler",
@@ -227,6 +235,87 @@ _ROWS: Final = (
     ),
     ("trace.no-secrets", "No credential and no unlisted header value enters a span.", _OURS),
     ("trace.grpcurl", "A traceparent given to grpcurl is found on the exported span.", _W3C),
+    # The official suites
+    (
+        "conformance",
+        "Every check of the official conformance suites passes, for 2025 and 2026-07-28.",
+        _CONFORMANCE,
+    ),
+    (
+        "conformance.two-workers",
+        "The suites pass also where requests of a session land on different workers.",
+        _OURS,
+    ),
+    # requestState
+    (
+        "modern.request-state",
+        "requestState that was changed is refused; servers that share a key accept each other's.",
+        f"{_SPEC_2026}/patterns/multi-round-trip",
+    ),
+    (
+        "modern.param-headers",
+        "Mcp-Param headers that disagree with the arguments get 400 and -32020.",
+        _MODERN,
+    ),
+    (
+        "modern.routing-key",
+        "A configured Mcp-Param header is the routing key towards session servers.",
+        _OURS,
+    ),
+    # Tasks
+    (
+        "tasks.created",
+        "A tool that runs as a task is answered with a task that is on record and can be polled.",
+        _TASKS,
+    ),
+    ("tasks.cancel", "tasks/cancel stops the tool; a second one changes nothing.", _TASKS),
+    (
+        "tasks.input",
+        "A task asks what its client declared, and goes on once all is answered.",
+        _TASKS,
+    ),
+    (
+        "tasks.stray-answers",
+        "An answer to nothing is ignored, the first counts, a malformed one gets -32602.",
+        _TASKS,
+    ),
+    (
+        "tasks.unknown",
+        "A task that is unknown, expired or another principal's gets -32602.",
+        _TASKS,
+    ),
+    ("tasks.headers", "Mcp-Name of tasks/* must be the task, else 400 and -32020.", _TASKS),
+    (
+        "tasks.capability",
+        "A client that did not declare the extension gets -32021 where it is needed.",
+        _TASKS,
+    ),
+    (
+        "tasks.plain",
+        "A client that takes no tasks gets a plain call where the tool allows it.",
+        _TASKS,
+    ),
+    (
+        "tasks.outlives-request",
+        "Closing the response ends a tool that is no task yet, and no task.",
+        _TASKS,
+    ),
+    ("tasks.bounds", "The tasks of a principal and the size of results are bounded.", _TASKS_PAGE),
+    (
+        "tasks.any-process",
+        "A task is polled, answered and cancelled through any session server of the store.",
+        _TASKS_PAGE,
+    ),
+    (
+        "tasks.survives",
+        "A task on record survives its process; one that was running is failed.",
+        _TASKS_PAGE,
+    ),
+    (
+        "tasks.trace",
+        "A task's work nests below the request that began it.",
+        _TASKS_PAGE,
+    ),
 )
 
 REQUIREMENTS: Final = {row[0]: Requirement(*row) for row in _ROWS}

@@ -28,8 +28,11 @@ SERVER_ERRORS: Final = frozenset(
 """Codes that make a SERVER span an error; the others are the caller's doing.
 https://opentelemetry.io/docs/specs/semconv/rpc/grpc/#server"""
 
-_DEADLINE_SLACK: Final = 0.01
-_DEADLINE_SLACK_SECONDS: Final = 0.005
+# See ``is_expired``.
+_SLACK_SHARE: Final = 0.1
+_SLACK_ROUNDING: Final = 0.01
+_SLACK_DELAY_SECONDS: Final = 0.05
+_SLACK_LEAST_SECONDS: Final = 0.005
 
 
 def status_code(code: object) -> grpc.StatusCode | None:
@@ -76,12 +79,12 @@ def ended_status(
 def is_expired(remaining_seconds: float | None, timeout_seconds: float | None) -> bool:
     """Say whether a cancelled RPC was cancelled by its deadline.
 
-    A client ends the call itself when its deadline passes, and by then the server's deadline may
-    lie
-    ahead: gRPC core sends the timeout rounded up, from one second on to two or three digits and
-        hence
-    by up to 1 % (``Timeout`` in its ``src/core/ext/transport/chttp2/transport/``). So the last 1 %
-    and 5 ms count as passed; a client that cancels by itself in that time counts as expired.
+    A client ends a call by itself when its deadline passes, and by then the server's may lie ahead.
+    gRPC sends what is left of the time, not an instant, so that the request's way to the server is
+    added to it; and from one second on it rounds that up, by up to 1 % (two calls of 1.001 s were
+    seen cancelled 5 and 7 ms before the server's deadline). So the last 50 ms and 1 % of the time
+    count as passed, but not more than its last tenth. A client that cancels just then by itself is
+    taken for one whose deadline has passed.
 
     Args:
         remaining_seconds: ``time_remaining()`` now; None means no deadline.
@@ -89,4 +92,7 @@ def is_expired(remaining_seconds: float | None, timeout_seconds: float | None) -
     """
     if remaining_seconds is None or timeout_seconds is None:
         return False
-    return remaining_seconds <= timeout_seconds * _DEADLINE_SLACK + _DEADLINE_SLACK_SECONDS
+    slack_seconds = min(
+        timeout_seconds * _SLACK_SHARE, timeout_seconds * _SLACK_ROUNDING + _SLACK_DELAY_SECONDS
+    )
+    return remaining_seconds <= max(slack_seconds, _SLACK_LEAST_SECONDS)

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+from tests.support.apps import PROBE
 from tests.support.peer import Peer, peer_of, session_at
-from tests.support.processes import REPOSITORY
 from tests.support.stack import Stack, running_stack
-
-PROBE = str(REPOSITORY / "tests" / "apps" / "probe.py") + ":server"
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """The suite's output becomes a report; an output without a verdict does not pass for one."""
 
 import pytest
-from tests.peers.conformance import ConformanceRunError, FlawedCheck, parse_report
+from tests.peers.conformance_suite import ConformanceRunError, FlawedCheck, parse_report
 
 OUTPUT = """\
 Running 3 scenarios

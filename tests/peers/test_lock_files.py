@@ -9,7 +9,7 @@ import pytest
 PEERS = Path(__file__).parent
 
 
-@pytest.mark.parametrize("peer", ["conformance", "typescript"])
+@pytest.mark.parametrize("peer", ["conformance", "inspector", "typescript"])
 def test_a_lock_file_has_an_integrity_for_every_package_and_no_address(peer: str) -> None:
     text = (PEERS / peer / "package-lock.json").read_text("utf-8")
     assert "://" not in text

@@ -126,6 +126,8 @@ class Matrix:
             raise ValueError("this is a bug")
         elif way == "sync_hang":
             call.release.wait(_WAIT_SECONDS)
+            # The client's deadline comes first; ours is to have passed as well.
+            threading.Event().wait(context.time_remaining())
 
     # --- the four kinds, in the styles that gRPC has ---------------------------------------------
 

@@ -85,9 +85,7 @@ class Process:
         """Return the task as its client sees it now."""
         return await self.ledger.find(record.task_id, record.principal)
 
-    async def until(
-        self, record: TaskRecord, wanted: Callable[[TaskRecord], bool]
-    ) -> TaskRecord:
+    async def until(self, record: TaskRecord, wanted: Callable[[TaskRecord], bool]) -> TaskRecord:
         """Look at the task again and again until it is as wanted, bounded."""
         async with asyncio.timeout(10):
             while not wanted(now := await self.seen(record)):

@@ -47,10 +47,17 @@ class Headers:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Which of the two kinds of answer a client takes."""
+    """Which of the two kinds of answer a client takes.
+
+    Attributes:
+        json: Whether it takes one JSON body.
+        event_stream: Whether it takes an event stream.
+        prefers_stream: Whether it would rather have a stream where either would do.
+    """
 
     json: bool
     event_stream: bool
+    prefers_stream: bool = False
 
 
 ANY_ANSWER: Final = Accepted(json=True, event_stream=True)
@@ -60,15 +67,22 @@ ANY_ANSWER: Final = Accepted(json=True, event_stream=True)
 def accepted_by(headers: Headers) -> Accepted:
     """Read `Accept`: the most specific range decides, and a weight of 0 means no.
 
-    Without a range in it, a client takes anything. Source: RFC 9110, sections 12.4.2 and 12.5.1.
+    Without a range in it, a client takes anything. Of two kinds the one of more weight is
+    preferred, and of two of equal weight the one that is named first. Source: RFC 9110, sections
+    12.4.2 and 12.5.1, which leave the last rule to the server.
     """
     parts = [part for value in headers.all("accept") for part in value.split(",")]
-    ranges = {name: wanted for name, wanted in map(_media_range, parts) if name}
+    ranges = {name: weight for name, weight in map(_media_range, parts) if name}
     if not ranges:
         return ANY_ANSWER
+    json, json_weight = _wanted(ranges, JSON, "application/*", "*/*")
+    stream, stream_weight = _wanted(ranges, EVENT_STREAM, "text/*", "*/*")
+    order = list(ranges)
+    first = json != stream and order.index(stream) < order.index(json) if json and stream else False
     return Accepted(
-        json=_is_wanted(ranges, JSON, "application/*", "*/*"),
-        event_stream=_is_wanted(ranges, EVENT_STREAM, "text/*", "*/*"),
+        json=json_weight > 0,
+        event_stream=stream_weight > 0,
+        prefers_stream=stream_weight > json_weight or (stream_weight == json_weight > 0 and first),
     )
 
 
@@ -81,18 +95,19 @@ def is_json(headers: Headers) -> bool:
     return not found or charset.strip(' "') in {"utf-8", "utf8"}
 
 
-def _is_wanted(ranges: Mapping[str, bool], *names: str) -> bool:
-    return next((ranges[name] for name in names if name in ranges), False)
+def _wanted(ranges: Mapping[str, float], *names: str) -> tuple[str, float]:
+    """Return the first of `names` that is in `ranges`, and its weight; no name and 0 if none is."""
+    return next(((name, ranges[name]) for name in names if name in ranges), ("", 0.0))
 
 
-def _media_range(part: str) -> tuple[str, bool]:
-    """Return a media range without parameters, and whether its weight is more than zero."""
+def _media_range(part: str) -> tuple[str, float]:
+    """Return a media range without parameters, and its weight from 0 to 1."""
     name, *parameters = (piece.strip().lower() for piece in part.split(";"))
     for parameter in parameters:
         key, _, weight = parameter.partition("=")
         if key.strip() == "q":
             try:
-                return name, float(weight) > 0
+                return name, min(max(float(weight), 0.0), 1.0)
             except ValueError:
-                return name, False
-    return name, True
+                return name, 0.0
+    return name, 1.0

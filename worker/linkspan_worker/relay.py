@@ -179,7 +179,8 @@ class Relay:
             self._collected.append(message.json)
             return
         one_body = not self.reply.streaming and not self._batch
-        if one_body and (self._accepted.json or status != HTTPStatus.OK):
+        wants_body = self._accepted.json and not self._accepted.prefers_stream
+        if one_body and (wants_body or status != HTTPStatus.OK):
             await self.reply.json(status, message.json, self.headers)
             return
         await self._stream(message)

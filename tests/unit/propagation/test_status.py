@@ -61,15 +61,18 @@ def test_an_rpc_ends_with_what_the_client_gets(
     [
         (None, None, False),
         (0.0, 0.1, True),
-        (0.004, 0.1, True),
+        (0.004, 0.01, True),
+        (0.009, 0.1, True),
         (0.02, 0.1, False),
-        (0.0148, 1.24, True),
-        (0.5, 60.0, True),
-        (1.0, 60.0, False),
+        (0.02, 0.25, True),
+        (0.062, 1.24, True),
+        (0.07, 1.24, False),
+        (0.6, 60.0, True),
+        (0.7, 60.0, False),
         (59.9, 60.0, False),
     ],
 )
-def test_the_rounding_of_grpcs_timeouts_counts_as_expired(
+def test_what_the_rounding_and_the_way_of_a_timeout_add_to_it_counts_as_expired(
     remaining_seconds: float | None, timeout_seconds: float | None, expired: bool
 ) -> None:
     assert is_expired(remaining_seconds, timeout_seconds) is expired

@@ -290,7 +290,7 @@ def test_headers_of_a_post_are_refused(pairs: tuple[tuple[str, str], ...], statu
         ),
         (
             (JSON_BODY, ("accept", "text/event-stream")),
-            Accepted(json=False, event_stream=True),
+            Accepted(json=False, event_stream=True, prefers_stream=True),
         ),
         (
             (JSON_BODY, ("content-length", str(MAX_MESSAGE_BYTES))),

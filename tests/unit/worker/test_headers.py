@@ -4,6 +4,11 @@ import pytest
 
 from linkspan_worker.headers import Accepted, Headers, accepted_by, is_json
 
+
+def kinds(accepted: Accepted) -> tuple[bool, bool]:
+    return accepted.json, accepted.event_stream
+
+
 BOTH = Accepted(json=True, event_stream=True)
 JSON_ONLY = Accepted(json=True, event_stream=False)
 STREAM_ONLY = Accepted(json=False, event_stream=True)
@@ -31,7 +36,7 @@ def test_white_space_beyond_blank_and_tab_is_part_of_a_value() -> None:
 
 
 def test_without_accept_a_client_takes_anything() -> None:
-    assert accepted_by(headers()) == BOTH
+    assert kinds(accepted_by(headers())) == kinds(BOTH)
 
 
 @pytest.mark.parametrize(
@@ -66,12 +71,12 @@ def test_without_accept_a_client_takes_anything() -> None:
     ],
 )
 def test_accept_is_read_as_rfc_9110_says(accept: str, accepted: Accepted) -> None:
-    assert accepted_by(headers(("accept", accept))) == accepted
+    assert kinds(accepted_by(headers(("accept", accept)))) == kinds(accepted)
 
 
 def test_several_accept_headers_count_as_one_list() -> None:
     both = headers(("accept", "application/json"), ("accept", "text/event-stream"))
-    assert accepted_by(both) == BOTH
+    assert kinds(accepted_by(both)) == kinds(BOTH)
 
 
 @pytest.mark.parametrize(
@@ -107,3 +112,24 @@ def test_anything_else_is_not(content_type: str) -> None:
 
 def test_a_body_without_a_content_type_is_not_json() -> None:
     assert not is_json(headers())
+
+
+@pytest.mark.parametrize(
+    ("accept", "prefers_stream"),
+    [
+        ("application/json, text/event-stream", False),
+        ("text/event-stream, application/json", True),
+        ("text/event-stream;q=0.5, application/json", False),
+        ("application/json;q=0.5, text/event-stream", True),
+        ("*/*", False),
+        ("text/event-stream, */*", True),
+        ("text/event-stream", True),
+        ("application/json", False),
+        ("text/event-stream;q=0, application/json;q=0", False),
+        ("text/event-stream;q=nan, application/json", False),
+    ],
+)
+def test_the_kind_of_more_weight_is_preferred_and_else_the_first(
+    accept: str, *, prefers_stream: bool
+) -> None:
+    assert accepted_by(headers(("accept", accept))).prefers_stream is prefers_stream

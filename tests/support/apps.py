@@ -1,0 +1,8 @@
+"""The servers that tests host, as `--app` names them."""
+
+from typing import Final
+
+from tests.support.processes import REPOSITORY
+
+APPS: Final = REPOSITORY / "tests" / "apps"
+PROBE: Final = str(APPS / "probe.py") + ":server"
