@@ -34,6 +34,9 @@ SPAN_NAMES: Final = {
 }
 """What the spans of these methods are called, for dashboards that know them by these names."""
 
+_MAX_MILLIS: Final = 2**53
+"""More milliseconds than any clock shows, and few enough for any store."""
+
 
 class SessionServicer(SessionServiceServicer):
     """`linkspan.session.v1.SessionService`, for grpc.aio."""
@@ -154,8 +157,8 @@ def _check_headers(post: service.Post) -> None:
         raise InvalidRequestError(f"post.headers: more than {limits.MAX_HEADERS}")
     for header in post.headers:
         if (
-            len(header.name) > limits.MAX_HEADER_NAME_BYTES
-            or len(header.value) > limits.MAX_HEADER_VALUE_BYTES
+            len(header.name.encode()) > limits.MAX_HEADER_NAME_BYTES
+            or len(header.value.encode()) > limits.MAX_HEADER_VALUE_BYTES
         ):
             raise InvalidRequestError("post.headers: a name or value is too long")
 
@@ -174,10 +177,13 @@ def _read_page_token(token: str) -> tuple[int, SessionId] | None:
     if not token:
         return None
     try:
-        millis, _, session_id = base64.urlsafe_b64decode(token).decode().partition(" ")
-        return int(millis), _session_id(session_id)
+        text, _, session_id = base64.urlsafe_b64decode(token).decode().partition(" ")
+        millis = int(text)
     except (binascii.Error, ValueError):
-        raise InvalidRequestError("page_token: is not one that ListSessions gave") from None
+        millis, session_id = -1, ""
+    if not (0 <= millis < _MAX_MILLIS and limits.is_session_id(session_id)):
+        raise InvalidRequestError("page_token: is not one that ListSessions gave")
+    return millis, SessionId(session_id)
 
 
 def _session(record: SessionRecord, in_flight: int) -> nouns.Session:

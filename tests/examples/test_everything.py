@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from mcp import Client
+from mcp.client.extension import advertise
 from mcp.client.session import ClientRequestContext, ElicitationFnT
 from mcp.server import MCPServer
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
@@ -57,6 +58,16 @@ SUITE_TOOLS = {
     "test_tool_with_progress",
     "test_trigger_prompt_change",
     "test_trigger_tool_change",
+}
+
+TASK_TOOLS = {
+    "confirm_delete",
+    "failing_job",
+    "greet",
+    "multi_input",
+    "protocol_error_job",
+    "slow_compute",
+    "test_tool_with_task",
 }
 
 SUITE_PROMPTS = {
@@ -115,7 +126,7 @@ async def test_every_fixture_of_the_suite_is_listed_in_both_eras(
         prompts = await client.list_prompts()
         resources = await client.list_resources()
         templates = await client.list_resource_templates()
-    assert {tool.name for tool in tools.tools} == PLAIN_TOOLS | SUITE_TOOLS
+    assert {tool.name for tool in tools.tools} == PLAIN_TOOLS | SUITE_TOOLS | TASK_TOOLS
     assert all(tool.description for tool in tools.tools)
     assert {prompt.name for prompt in prompts.prompts} == SUITE_PROMPTS
     assert {resource.uri for resource in resources.resources} == SUITE_RESOURCES
@@ -187,3 +198,18 @@ async def test_a_client_of_an_older_version_is_told_why_it_cannot_be_asked(
     async with Client(everything, mode="legacy") as client:
         with pytest.raises(MCPError, match="2026-07-28 or later"):
             await client.call_tool("test_input_required_result_elicitation")
+
+
+async def test_served_by_another_host_the_tasks_are_plain_calls_or_say_why_not(
+    everything: MCPServer,
+) -> None:
+    async with Client(everything) as client:
+        result = await client.call_tool("slow_compute", {"seconds": 0, "label": "sums"})
+        with pytest.raises(MCPError, match="Missing required client capability"):
+            await client.call_tool("failing_job")
+    assert result.structured_content == {"result": "Computed sums for 0 s."}
+    async with Client(
+        everything, extensions=[advertise("io.modelcontextprotocol/tasks")]
+    ) as client:
+        with pytest.raises(MCPError, match="linkspan run"):
+            await client.call_tool("failing_job")

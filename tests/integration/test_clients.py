@@ -50,3 +50,38 @@ def test_the_official_typescript_client_connects_lists_and_calls(address: str) -
     assert answer["protocolVersion"] == "2025-11-25"
     assert {"add", "echo"} <= set(answer["tools"])
     assert json.dumps(answer["add"]).count("5")
+
+
+def test_the_client_of_fastmcp_connects_lists_calls_reads_and_prompts(address: str) -> None:
+    answer = answer_of([sys.executable, str(PEERS / "python" / "fastmcp_client.py"), address])
+    assert answer["listed"] is True
+    assert answer["add"] == "5"
+    assert answer["progress"] == [1.0, 2.0, 3.0]
+    assert answer["resource"].startswith("This is the content")
+    assert answer["messages"] == 1
+
+
+@pytest.mark.timeout(180)  # the first run installs the Inspector
+@pytest.mark.parametrize("era", [(), ("--protocol-era", "modern")], ids=["handshake", "modern"])
+def test_the_command_line_of_the_inspector_lists_and_calls(
+    address: str, era: tuple[str, ...]
+) -> None:
+    launcher = install(PEERS / "inspector") / "node_modules" / "@modelcontextprotocol" / "inspector"
+    command = [
+        str(node_binary()),
+        str(launcher / "clients" / "launcher" / "build" / "index.js"),
+        *("--cli", address, "--transport", "http", *era),
+    ]
+    listed = answer_of([*command, "--method", "tools/list"])
+    assert "add" in [tool["name"] for tool in listed["tools"]]
+    call = (
+        "--method",
+        "tools/call",
+        "--tool-name",
+        "add",
+        "--tool-arg",
+        "a=2",
+        "--tool-arg",
+        "b=3",
+    )
+    assert answer_of([*command, *call])["content"][0]["text"] == "5"

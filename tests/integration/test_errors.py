@@ -135,9 +135,7 @@ def test_a_worker_may_start_before_its_session_server(tmp_path: Path) -> None:
 @requirement("error.session-server-down")
 def test_a_call_whose_session_server_dies_is_answered_with_one_error(tmp_path: Path) -> None:
     with (
-        running_stack(
-            tmp_path, app=PROBE, worker_arguments=("--comment-every", "0.05")
-        ) as stack,
+        running_stack(tmp_path, app=PROBE, worker_arguments=("--comment-every", "0.05")) as stack,
         session_at(stack.mcp) as streaming,
         session_at(stack.mcp) as waiting,
         session_at(stack.mcp) as listening,

@@ -317,9 +317,7 @@ def test_notifications_cancelled_stops_the_request(
 
 @requirement("session.cancelled")
 @pytest.mark.parametrize("other_id", [2, True, None, [1], 1.5])
-def test_cancelling_another_id_stops_nothing(
-    prober: Peer, probe: Stack, other_id: object
-) -> None:
+def test_cancelling_another_id_stops_nothing(prober: Peer, probe: Stack, other_id: object) -> None:
     name = f"not stopped {other_id!r}"
     with (
         prober.stream(request("probe/hold", {"name": name}, id=1)) as stream,

@@ -286,7 +286,14 @@ def test_a_silent_listening_stream_carries_comments(prober: Peer) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["\u2028 \u2029 \x85", "line\nline\r\nline\rline", "\x00\x1f\x7f", "data: x\n\n", "é€😀", "\ufeff"],
+    [
+        "\u2028 \u2029 \x85",
+        "line\nline\r\nline\rline",
+        "\x00\x1f\x7f",
+        "data: x\n\n",
+        "é€😀",
+        "\ufeff",
+    ],
     ids=["separators", "lines", "controls", "like-an-event", "unicode", "bom"],
 )
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])

@@ -51,14 +51,14 @@ def run(stack: Stack, scenario: Scenario) -> None:
     asyncio.run(main())
 
 
-async def init(service: SessionServiceStub, session_id: str, principal: Principal | None = None) -> Any:
+async def init(
+    service: SessionServiceStub, session_id: str, principal: Principal | None = None
+) -> Any:
     asked = InitRequest(session_id=session_id, principal=principal)
     return await service.Init(asked, timeout=TIMEOUT_SECONDS)
 
 
-def handle(
-    service: SessionServiceStub, **fields: Any
-) -> AsyncIterator[HandleRequestResponse]:
+def handle(service: SessionServiceStub, **fields: Any) -> AsyncIterator[HandleRequestResponse]:
     return service.HandleRequest(HandleRequestRequest(**fields), timeout=TIMEOUT_SECONDS)
 
 
@@ -168,9 +168,9 @@ def test_of_many_that_init_at_once_one_creates(stack: Stack) -> None:
 def test_an_ended_session_may_be_created_anew(stack: Stack) -> None:
     async def scenario(service: SessionServiceStub) -> None:
         await open_session(service, "phoenix", ADA)
-        ended = [event async for event in handle(
-            service, session_id="phoenix", principal=ADA, end=End()
-        )]
+        ended = [
+            event async for event in handle(service, session_id="phoenix", principal=ADA, end=End())
+        ]
         assert [event.WhichOneof("event") for event in ended] == ["ended"]
         assert (await init(service, "phoenix", EVE)).created
 
@@ -426,9 +426,7 @@ def test_cancelling_the_call_cancels_the_request_of_the_modern_era_only(
         if era == "handshake":
             message, session_id = request("probe/hold", {"name": name}), "cancelled-call"
             await open_session(service, session_id)
-        asked = HandleRequestRequest(
-            session_id=session_id, post=Post(message=json.dumps(message))
-        )
+        asked = HandleRequestRequest(session_id=session_id, post=Post(message=json.dumps(message)))
         call = service.HandleRequest(asked, timeout=TIMEOUT_SECONDS)
         seen = {"name": name, "mark": "started"}
         await posted(service, "", modern("probe/seen", seen))

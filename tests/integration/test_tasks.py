@@ -241,8 +241,7 @@ def test_a_client_is_not_asked_what_it_did_not_declare(client: Client) -> None:
 
 
 def asking(client: Client, method: str, task_id: object, **more: Any) -> Answer:
-    given = {"inputResponses": {}} if method == "tasks/update" else {}
-    return client.ask(method, taskId=task_id, **given, **more)
+    return client.ask(method, taskId=task_id, inputResponses={}, **more)
 
 
 @requirement("tasks.unknown")
@@ -281,8 +280,11 @@ def test_a_task_of_another_principal_is_as_unknown_as_none(
                 single_answer=True,
             ),
         )
-        async with service_at(tasking.grpc) as service:
-            answers = [each async for each in service.HandleRequest(request, timeout=TIMEOUT_SECONDS)]
+        async with service_at(tasking.grpc) as stub:
+            service: Any = stub  # its type is that of blocking calls
+            answers = [
+                each async for each in service.HandleRequest(request, timeout=TIMEOUT_SECONDS)
+            ]
         parsed: Message = json.loads(answers[-1].message.json)
         return parsed
 
@@ -416,19 +418,18 @@ def test_a_task_is_polled_answered_and_cancelled_through_another_session_server(
 ) -> None:
     command = ("session", "--app", TASKING, "--port", "0", "--data", str(tasking.data))
     with linkspan(*command) as other:
-        grpc = other.wait_ready()["grpc"]
-        with linkspan("worker", "--session", grpc, "--port", "0") as worker:
-            with peer_of(worker.wait_ready()["mcp"]) as peer:
-                there = Client(peer)
-                asking_task = client.begin("ask")
-                asked = there.until(asking_task, "input_required")
-                there.update(asking_task, {key: accepted("Ada") for key in asked["inputRequests"]})
-                assert text_of(there.end_of(asking_task)) == "Ada Ada"
-                held = client.begin("hold", name="elsewhere")
-                client.seen("elsewhere", "started")
-                there.cancel(held)
-                client.seen("elsewhere", "cancelled")
-                assert client.get(held)["status"] == "cancelled"
+        worker_command = ("worker", "--session", other.wait_ready()["grpc"], "--port", "0")
+        with linkspan(*worker_command) as worker, peer_of(worker.wait_ready()["mcp"]) as peer:
+            there = Client(peer)
+            asking_task = client.begin("ask")
+            asked = there.until(asking_task, "input_required")
+            there.update(asking_task, {key: accepted("Ada") for key in asked["inputRequests"]})
+            assert text_of(there.end_of(asking_task)) == "Ada Ada"
+            held = client.begin("hold", name="elsewhere")
+            client.seen("elsewhere", "started")
+            there.cancel(held)
+            client.seen("elsewhere", "cancelled")
+            assert client.get(held)["status"] == "cancelled"
 
 
 @requirement("tasks.survives")

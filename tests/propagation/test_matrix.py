@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from tests.propagation.matrix_client import Case, Form, cases, remote_parent
+from tests.propagation.matrix_client import Case, Form, Observed, cases, remote_parent
 from tests.propagation.processes import child
 
 from linkspan_propagation import format_traceparent, parse_traceparent
@@ -39,6 +39,12 @@ def traced_port(receiver: OtlpReceiver) -> Iterator[int]:
     assert set(counts.values()) == {1}
 
 
+@pytest.fixture(scope="module")
+def on_bare_grpc() -> dict[Case, Observed]:
+    """What each call was like without this library."""
+    return {}
+
+
 def span_of(receiver: OtlpReceiver, trace_id: int) -> ExportedSpan:
     wanted = f"{trace_id:032x}"
 
@@ -53,9 +59,15 @@ def span_of(receiver: OtlpReceiver, trace_id: int) -> ExportedSpan:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.name)
 def test_a_call_goes_as_on_bare_grpc_and_is_one_span_below_the_clients(
-    case: Case, form: Form, bare_port: int, traced_port: int, receiver: OtlpReceiver
+    case: Case,
+    form: Form,
+    bare_port: int,
+    traced_port: int,
+    receiver: OtlpReceiver,
+    on_bare_grpc: dict[Case, Observed],
 ) -> None:
-    bare = asyncio.run(case.run(bare_port, "bare"))
+    bare = on_bare_grpc.get(case) or asyncio.run(case.run(bare_port, "bare"))
+    on_bare_grpc[case] = bare
     with remote_parent() as parent:
         traced = asyncio.run(case.run(traced_port, form))
 

@@ -18,7 +18,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolRequestParams, InputRequiredResult
 from mcp_types.methods import is_input_required, serialize_server_result
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from linkspan_contract.envelope import JsonObject
 from linkspan_session.errors import StoreUnavailableError
@@ -150,7 +150,7 @@ class Tasks(Extension):
             with as_current_task(TaskContext(running, ctx.session.client_capabilities)):
                 return await call_next(ctx)
 
-        job = Job(work, answer=partial(_answer, ctx.protocol_version), explain=_explain)
+        job = Job(work, answer=partial(read_result, ctx.protocol_version), explain=read_error)
         try:
             outcome = await host.task_runner.run(
                 job, tool, host.principal, self._terms, at_once=support.at_once
@@ -208,7 +208,7 @@ def _unknown(error: UnknownTaskError) -> MCPError:
     return MCPError(INVALID_PARAMS, str(error))
 
 
-def _answer(version: str, value: HandlerResult) -> Answer:
+def read_result(version: str, value: HandlerResult) -> Answer:
     """Read what a tool returned as the client would have got it from a plain call."""
     if isinstance(value, InputRequiredResult) or is_input_required(value):
         return Failed(
@@ -216,10 +216,13 @@ def _answer(version: str, value: HandlerResult) -> Answer:
         )
     if isinstance(value, BaseModel):
         value = value.model_dump(by_alias=True, mode="json", exclude_none=True)
-    return Result(serialize_server_result("tools/call", version, value or {}))
+    try:
+        return Result(serialize_server_result("tools/call", version, value or {}))
+    except ValidationError as error:
+        return internal_failure("a task's tool returned an invalid result", error)
 
 
-def _explain(error: BaseException) -> Failed:
+def read_error(error: BaseException) -> Failed:
     """Read what a tool raised as the client would have got it from a plain call."""
     if isinstance(error, asyncio.CancelledError):
         return internal_failure("a task was cancelled by its own tool", error)

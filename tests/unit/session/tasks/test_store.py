@@ -286,26 +286,23 @@ def test_a_record_of_a_newer_version_is_refused(backend: Backend) -> None:
     run(backend, scenario)
 
 
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda store: create(store, RECORD),
-        lambda store: store.get(RECORD.task_id, NOW),
-        lambda store: store.replace(RECORD),
-        lambda store: store.unfinished(RECORD.runner),
-        lambda store: store.hold_lease(RECORD.runner, NOW),
-        lambda store: store.lease_until(RECORD.runner),
-        lambda store: store.end_lease(RECORD.runner),
-    ],
-    ids=["create", "get", "replace", "unfinished", "hold_lease", "lease_until", "end_lease"],
-)
-def test_a_store_that_fails_says_so(
-    backend: Backend, ask: Callable[[TaskStore], Coroutine[Any, Any, object]]
-) -> None:
+ASKS: dict[str, Callable[[TaskStore], Coroutine[Any, Any, object]]] = {
+    "create": lambda store: create(store, RECORD),
+    "get": lambda store: store.get(RECORD.task_id, NOW),
+    "replace": lambda store: store.replace(RECORD),
+    "unfinished": lambda store: store.unfinished(RECORD.runner),
+    "hold_lease": lambda store: store.hold_lease(RECORD.runner, NOW),
+    "lease_until": lambda store: store.lease_until(RECORD.runner),
+    "end_lease": lambda store: store.end_lease(RECORD.runner),
+}
+
+
+@pytest.mark.parametrize("ask", ASKS)
+def test_a_store_that_fails_says_so(backend: Backend, ask: str) -> None:
     async def scenario(store: TaskStore) -> None:
         backend.take_away()
         with pytest.raises(StoreUnavailableError):
-            await ask(store)
+            await ASKS[ask](store)
 
     run(backend, scenario)
 
