@@ -19,6 +19,7 @@ from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
 from linkspan_process.errors import StartError
 from linkspan_process.lifecycle import run_service
 from linkspan_process.logs import set_up_logs
+from linkspan_process.ports import address_of, check_port
 from linkspan_process.ready import ready_line
 from linkspan_process.telemetry import telemetry
 from linkspan_propagation import server_interceptor
@@ -68,6 +69,7 @@ async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asynci
         guard_listening(server)
         if config.request_state_key:
             share_request_state_key(server, _read_key(config.request_state_key))
+        grpc_server, address = _listen(config)
         database = await SqliteDatabase.open(config.data / _DATABASE)
         try:
             async with hosting(server) as hosted, asyncio.TaskGroup() as tasks:
@@ -87,27 +89,41 @@ async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asynci
                     task_runner=runner,
                 )
                 try:
-                    await _serve_grpc(config, host, hosted, stop)
+                    await _serve_grpc(grpc_server, address, config, host, hosted, stop)
                 finally:
                     await runner.drain()
         finally:
             await database.close()
 
 
-async def _serve_grpc(
-    config: SessionConfig, host: SessionHost, hosted: HostedServer, stop: asyncio.Event
-) -> None:
+def _listen(config: SessionConfig) -> tuple[grpc.aio.Server, str]:
+    """Take the port; returns the server and the address to reach it at."""
     server = grpc.aio.server(
         interceptors=[server_interceptor(span_names=SPAN_NAMES, record=_is_ours)],
         options=_CHANNEL_OPTIONS,
     )
+    check_port(config.host, config.port)  # gRPC itself would not say why it cannot have it
+    try:
+        port = server.add_insecure_port(address_of(config.host, config.port))
+    except RuntimeError as error:
+        raise StartError(f"cannot serve on port {config.port}: {error}") from None
+    return server, address_of(config.host, port)
+
+
+async def _serve_grpc(
+    server: grpc.aio.Server,
+    address: str,
+    config: SessionConfig,
+    host: SessionHost,
+    hosted: HostedServer,
+    stop: asyncio.Event,
+) -> None:
     add_SessionServiceServicer_to_server(SessionServicer(host), server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection(
         (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server
     )
-    address = f"{config.host}:{_bind(server, config)}"
     await server.start()
     for name in ("", SERVICE_NAME):
         await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -130,16 +146,6 @@ def _read_key(path: str) -> bytes:
     if len(key) < _MIN_KEY_BYTES:
         raise StartError(f"--request-state-key {path}: holds less than {_MIN_KEY_BYTES} bytes")
     return key
-
-
-def _bind(server: grpc.aio.Server, config: SessionConfig) -> int:
-    try:
-        return server.add_insecure_port(f"{config.host}:{config.port}")
-    except RuntimeError:
-        raise StartError(
-            f"cannot serve on {config.host}:{config.port}: the port is in use or not allowed; "
-            "choose another with --port"
-        ) from None
 
 
 def _is_ours(full_method: str) -> bool:

@@ -6,7 +6,7 @@ version will have others.
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -55,13 +55,13 @@ def balanced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def second_worker(stack: Stack) -> Iterator[str]:
+def second_worker(stack: Stack) -> Generator[str]:
     with linkspan("worker", "--session", stack.grpc, "--port", "0") as worker:
         yield worker.wait_ready()["mcp"]
 
 
 @contextmanager
-def proxy(ports: list[int]) -> Iterator[int]:
+def proxy(ports: list[int]) -> Generator[int]:
     """Run the proxy on a thread of its own."""
     started: list[int] = []
     ready = threading.Event()

@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -80,7 +80,7 @@ def assert_try_again(answer: Answer) -> None:
 
 
 @contextmanager
-def session_server(stack: Stack) -> Iterator[ServiceProcess]:
+def session_server(stack: Stack) -> Generator[ServiceProcess]:
     """Start another session server in the place of a stack's own."""
     port = stack.grpc.rpartition(":")[2]
     with linkspan("session", "--app", PROBE, "--port", port, "--data", str(stack.data)) as another:

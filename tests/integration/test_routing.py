@@ -1,51 +1,52 @@
 """Which calls belong together: the routing key that a worker sends, seen by a session server."""
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
 
 import grpc
 import httpx2
 from tests.requirements import requirement
 from tests.support.processes import linkspan
 
-from linkspan.session.v1.session_service_pb2 import Accepted, HandleRequestResponse
-from linkspan.session.v1.session_service_pb2_grpc import (
-    SessionServiceServicer,
-    add_SessionServiceServicer_to_server,
+from linkspan.session.v1.session_service_pb2 import (
+    Accepted,
+    HandleRequestRequest,
+    HandleRequestResponse,
 )
 
+Context = grpc.ServicerContext
 
-class Witness(SessionServiceServicer):
+
+class Witness:
     """A session server that remembers the routing key of each call and accepts everything."""
 
     def __init__(self) -> None:
         self.keys: list[str | None] = []
-        self._lock = threading.Lock()
 
-    def HandleRequest(  # noqa: N802 - the contract's name
-        self,
-        request: Any,  # noqa: ARG002 - the contract's signature
-        context: Any,
-    ) -> Iterator[HandleRequestResponse]:
+    def handle(self, _: HandleRequestRequest, context: Context) -> Iterator[HandleRequestResponse]:
         """Remember the key."""
-        metadata = dict(context.invocation_metadata())
-        with self._lock:
-            self.keys.append(metadata.get("linkspan-routing-key"))
+        metadata = {str(key): str(value) for key, value in context.invocation_metadata()}
+        self.keys.append(metadata.get("linkspan-routing-key"))
         yield HandleRequestResponse(accepted=Accepted())
 
 
 @contextmanager
-def witness() -> Iterator[tuple[Witness, str]]:
-    server = grpc.server(ThreadPoolExecutor(2))
-    servicer = Witness()
-    add_SessionServiceServicer_to_server(servicer, server)
+def witness() -> Generator[tuple[Witness, str]]:
+    server = grpc.server(ThreadPoolExecutor(1))
+    seen = Witness()
+    handler = grpc.unary_stream_rpc_method_handler(
+        seen.handle,
+        request_deserializer=HandleRequestRequest.FromString,
+        response_serializer=HandleRequestResponse.SerializeToString,
+    )
+    service = "linkspan.session.v1.SessionService"
+    methods = {"HandleRequest": handler}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, methods)])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        yield servicer, f"127.0.0.1:{port}"
+        yield seen, f"127.0.0.1:{port}"
     finally:
         server.stop(grace=None).wait()
 

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ def flooding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @contextmanager
-def endless_reader(session: HttpSession, chunks: int) -> Iterator[socket.socket]:
+def endless_reader(session: HttpSession, chunks: int) -> Generator[socket.socket]:
     """Post a call that floods, and read nothing of its answer."""
     address = urlsplit(session.address)
     body = session.http.build_request("POST", "http://x", json=call("flood", {"chunks": chunks}))

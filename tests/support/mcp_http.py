@@ -1,6 +1,6 @@
 """MCP over plain HTTP, for tests that look at what no SDK client shows: headers, events, ids."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -72,14 +72,14 @@ class HttpSession:
         return self.http.post(self.address, json=message, headers={**self.headers, **headers})
 
     @contextmanager
-    def stream(self, message: JsonObject) -> Iterator[Iterator[SseEvent]]:
+    def stream(self, message: JsonObject) -> Generator[Iterator[SseEvent]]:
         """Post a message whose answer is a stream; leaving the block breaks the connection."""
         with self.http.stream("POST", self.address, json=message, headers=self.headers) as response:
             assert response.headers["content-type"] == "text/event-stream", response.read()
             yield events_of(response)
 
     @contextmanager
-    def listen(self, last_event_id: str | None = None) -> Iterator[Iterator[SseEvent]]:
+    def listen(self, last_event_id: str | None = None) -> Generator[Iterator[SseEvent]]:
         """Open a listening stream, or go on behind an event."""
         resume = {} if last_event_id is None else {"last-event-id": last_event_id}
         headers = {**self.headers, "accept": "text/event-stream", **resume}
@@ -97,7 +97,7 @@ def call(tool: str, arguments: JsonObject | None = None, **more: Any) -> JsonObj
 @contextmanager
 def http_session(
     address: str, version: str = "2025-11-25", capabilities: JsonObject | None = None
-) -> Iterator[HttpSession]:
+) -> Generator[HttpSession]:
     """Open a session by hand; it is left to itself at the end."""
     with httpx2.Client(timeout=20) as http:
         params = {

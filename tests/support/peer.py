@@ -7,7 +7,7 @@ import itertools
 import json
 import socket
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -225,7 +225,7 @@ class Peer:
     @contextmanager
     def stream(
         self, message: Message, *, headers: Mapping[str, str | None] | None = None
-    ) -> Iterator[Stream]:
+    ) -> Generator[Stream]:
         """Send a message and read what comes, as it comes; leaving the block closes the connection.
 
         Args:
@@ -238,7 +238,7 @@ class Peer:
             yield Stream(response)
 
     @contextmanager
-    def listen(self) -> Iterator[Stream]:
+    def listen(self) -> Generator[Stream]:
         """Open the listening stream of the session."""
         sent = self._headers({"accept": "text/event-stream"})
         with self.http.stream("GET", self.address, headers=sent) as response:
@@ -263,7 +263,7 @@ class Peer:
 
 
 @contextmanager
-def peer_of(address: str, *, session_id: str | None = None) -> Iterator[Peer]:
+def peer_of(address: str, *, session_id: str | None = None) -> Generator[Peer]:
     """Make a client until the block is left; in the session named, or in none."""
     peer = Peer(address, session_id=session_id)
     try:
@@ -273,7 +273,7 @@ def peer_of(address: str, *, session_id: str | None = None) -> Iterator[Peer]:
 
 
 @contextmanager
-def session_at(address: str, **params: Any) -> Iterator[Peer]:
+def session_at(address: str, **params: Any) -> Generator[Peer]:
     """Make a client in a session of its own until the block is left."""
     with peer_of(address) as peer:
         answer = peer.initialize(**params)
@@ -284,7 +284,7 @@ def session_at(address: str, **params: Any) -> Iterator[Peer]:
 @contextmanager
 def sent_by_hand(
     address: str, headers: Mapping[str, str], body: bytes = b""
-) -> Iterator[socket.socket]:
+) -> Generator[socket.socket]:
     """POST over a bare connection, and read nothing; leaving the block closes the connection.
 
     Args:

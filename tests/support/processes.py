@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -96,7 +96,7 @@ class ServiceProcess:
 @contextmanager
 def linkspan(
     *arguments: str, env: Mapping[str, str] | None = None, cwd: Path = REPOSITORY
-) -> Iterator[ServiceProcess]:
+) -> Generator[ServiceProcess]:
     """Run a `linkspan` command until the block is left.
 
     Args:

@@ -1,6 +1,6 @@
 """One session server and one worker, each a process, reporting to one OTLP receiver."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +47,7 @@ def running_stack(
     session_arguments: tuple[str, ...] = (),
     worker_arguments: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
-) -> Iterator[Stack]:
+) -> Generator[Stack]:
     """Run both until the block is left.
 
     Args:

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import uvicorn
 
-from linkspan_process.errors import StartError
 from linkspan_process.lifecycle import run_service
 from linkspan_process.logs import set_up_logs
+from linkspan_process.ports import address_of, take_port
 from linkspan_process.ready import ready_line
 from linkspan_process.telemetry import telemetry
 from linkspan_worker.app import MCP_PATH, WorkerApp
@@ -48,7 +48,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(config: WorkerConfig, environ: Mapping[str, str], stop: asyncio.Event) -> None:
-    listener = _bind(config)
+    listener = take_port(config.host, config.port)
     async with telemetry("linkspan-worker", environ):
         sessions = SessionClient(config.session)
         endpoint = McpEndpoint(
@@ -85,8 +85,7 @@ async def _serve_http(
         )
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    port: int = listener.getsockname()[1]
-    address = f"http://{config.host}:{port}{MCP_PATH}"
+    address = f"http://{address_of(config.host, listener.getsockname()[1])}{MCP_PATH}"
     logger.info("serving %s for the session server at %s", address, config.session)
     print(ready_line({"mcp": address}), flush=True)
     stopping = asyncio.create_task(stop.wait())
@@ -96,17 +95,3 @@ async def _serve_http(
     app.drain()
     server.should_exit = True
     await serving
-
-
-def _bind(config: WorkerConfig) -> socket.socket:
-    try:
-        return socket.create_server(
-            (config.host, config.port),
-            family=socket.AF_INET6 if ":" in config.host else socket.AF_INET,
-            backlog=2048,
-        )
-    except OSError as error:
-        raise StartError(
-            f"cannot serve on {config.host}:{config.port}: {error.strerror}; "
-            "choose another port with --port"
-        ) from None

@@ -10,7 +10,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from linkspan_contract.envelope import INTERNAL_ERROR
@@ -51,6 +51,9 @@ class TaskTerms:
         max_kept: How many of one principal may be on record.
         max_outcome_bytes: The largest result or error, in bytes of JSON in UTF-8.
         max_questions: How many questions a task may have open at once.
+
+    Raises:
+        ValueError: One of them is not positive.
     """
 
     run_seconds: float = 3600.0
@@ -60,6 +63,11 @@ class TaskTerms:
     max_kept: int = 1000
     max_outcome_bytes: int = 1024 * 1024
     max_questions: int = 32
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if not 0 < getattr(self, each.name) < float("inf"):
+                raise ValueError(f"{each.name} must be a positive number")
 
 
 class TaskLedger:

@@ -249,13 +249,17 @@ class TaskRunner:
 
     async def _watching(self) -> None:
         """Keep the lease, and hear what others did to the tasks that run here."""
+        blind = False
         while self._running:
             await asyncio.sleep(WATCH_SECONDS)
             try:
                 await self._hold_lease()
                 await self._look()
+                blind = False
             except StoreUnavailableError:
-                logger.warning("the tasks that run here cannot be watched")
+                if not blind:
+                    logger.warning("the tasks that run here cannot be watched; trying on")
+                blind = True
         self._watch = None
 
     async def _look(self) -> None:

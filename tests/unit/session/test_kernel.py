@@ -28,8 +28,8 @@ from linkspan_session.kernel import (
     lowlevel_server,
 )
 from linkspan_session.live import SilentOutlet
-from linkspan_session.streams import PlainStream
 from linkspan_session.store import Handshake
+from linkspan_session.streams import PlainStream
 
 Handler = Callable[[ServerRequestContext[Any], RequestParams], Awaitable[Any]]
 

@@ -19,7 +19,7 @@ from linkspan_session.tasks.errors import (
     TaskEndedError,
     UnknownTaskError,
 )
-from linkspan_session.tasks.ledger import LEASE_SECONDS, LOST
+from linkspan_session.tasks.ledger import LEASE_SECONDS, LOST, TaskTerms
 from linkspan_session.tasks.outcomes import failure_json
 from linkspan_session.tasks.runner import SHUT_DOWN, TIMED_OUT
 from linkspan_session.tasks.running import RunningTask
@@ -575,3 +575,9 @@ def test_a_handle_without_a_task_has_ended() -> None:
             await running.note("hello")
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("bad", [0, -1, float("inf"), float("nan")])
+def test_terms_that_grant_nothing_or_everything_are_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="run_seconds must be a positive number"):
+        TaskTerms(run_seconds=bad)
