@@ -9,11 +9,11 @@ PROTOS := $(shell find protos/linkspan -name '*.proto')
 # Arguments for `make run` and `make test`: make run ARGS="--port 0", make test ARGS="-k guard".
 ARGS ?=
 
-.PHONY: help run test test-fast lint format proto proto-check lock clean
+.PHONY: help run test test-fast bench-conformance lint format proto proto-check lock clean
 .DEFAULT_GOAL := help
 
 help: ## Print this list.
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 run: $(VENV)/run.stamp ## Start a session server and a worker on loopback (Ctrl-C stops both).
 	@exec $(BIN)/linkspan run $(ARGS)
@@ -23,6 +23,9 @@ test: $(VENV)/dev.stamp ## Run all tests.
 
 test-fast: $(VENV)/dev.stamp ## Run the tests that start no process.
 	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+bench-conformance: $(VENV)/dev.stamp ## Run the conformance suites with and without Linkspan, side by side.
+	$(BIN)/python -m bench.conformance
 
 lint: $(VENV)/dev.stamp ## Check format, lint, types, imports, protos and generated code.
 	$(BIN)/ruff format --check .

@@ -9,11 +9,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from linkspan_cli.supervisor import RunOptions, run_together
-from linkspan_process.errors import StartError
+from linkspan_process.errors import SettingError, StartError
 from linkspan_process.lifecycle import EXIT_NOT_STARTED
+from linkspan_process.ports import check_port
 from linkspan_process.settings import add_flags, from_env, parse_port, with_flags
 from linkspan_session import config as session_config
 from linkspan_worker import config as worker_config
@@ -49,6 +50,7 @@ class _Commands(Protocol):
     ) -> argparse.ArgumentParser: ...
 
 
+_ENV: Final = "LINKSPAN_"
 _SESSION_ENV: Final = session_config.ENV_PREFIX
 _WORKER_ENV: Final = worker_config.ENV_PREFIX
 
@@ -64,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(arguments)
     try:
+        _check_names(os.environ)
         match parsed.command:
             case "run":
                 return _run(parsed)
@@ -77,15 +80,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    # Settings are checked here as well, so that a bad one is told once and not by a child.
-    from_env(worker_config.WorkerConfig, os.environ, prefix=_WORKER_ENV)
+    # What a child would refuse is refused here as well, before anything has been started.
+    worker = from_env(worker_config.WorkerConfig, os.environ, prefix=_WORKER_ENV)
     settings = from_env(session_config.SessionConfig, os.environ, prefix=_SESSION_ENV)
+    session_port = settings.port if parsed.session_port is None else parsed.session_port
+    check_port(settings.host, session_port, flag="--session-port")
+    check_port(worker.host, worker.port if parsed.port is None else parsed.port)
     options = RunOptions(
         app=parsed.app or settings.app or None,
         port=parsed.port,
         session_port=parsed.session_port,
         data=parsed.data or str(settings.data),
         log_level=parsed.log_level,
+        drain_seconds=max(worker.drain_timeout, settings.drain_timeout),
     )
     return run_together(options)
 
@@ -108,8 +115,27 @@ def _worker(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return run(settings, environ, with_parent=parsed.with_parent)
 
 
+def _check_names(environ: Mapping[str, str]) -> None:
+    """Refuse a variable that looks like a setting and belongs to neither service."""
+    for variable in environ:
+        if variable.startswith(_ENV) and not variable.startswith((_SESSION_ENV, _WORKER_ENV)):
+            raise SettingError(
+                f"{variable} is not a setting; the settings start with {_SESSION_ENV} or "
+                f"{_WORKER_ENV}, and `linkspan session --help` and `linkspan worker --help` "
+                "list them"
+            )
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose refusals are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where help is, and end the process."""
+        self.exit(EXIT_NOT_STARTED, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="linkspan",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,

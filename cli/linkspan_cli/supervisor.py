@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from linkspan_cli.greeting import greeting
-from linkspan_process.lifecycle import EXIT_BROKEN, EXIT_OK
+from linkspan_process.lifecycle import END_SECONDS, EXIT_BROKEN, EXIT_NOT_STARTED, EXIT_OK
 from linkspan_process.ready import parse_ready_line
 
 _READY_TIMEOUT_SECONDS: Final = 60.0
-_STOP_TIMEOUT_SECONDS: Final = 20.0
+_STOP_SECONDS: Final = 5.0
+"""How much longer than its own bound a child may take to end before it is killed."""
 _DEFAULT_APP: Final = Path("examples") / "everything" / "server.py"
 
 
@@ -36,6 +37,7 @@ class RunOptions:
         session_port: The gRPC port.
         data: The folder of the session store.
         log_level: How much to log.
+        drain_seconds: How long either child gives running requests at its end.
     """
 
     app: str | None
@@ -43,14 +45,21 @@ class RunOptions:
     session_port: int | None
     data: str
     log_level: str | None
+    drain_seconds: float
 
 
 class _ChildEndedError(Exception):
-    """A child process ended by itself."""
+    """A child process ended by itself.
 
-    def __init__(self, name: str, status: int) -> None:
+    Attributes:
+        status: Its exit status; negative if a signal ended it.
+        explained: Whether it has said why, on one line, because it could not start.
+    """
+
+    def __init__(self, name: str, status: int, *, ready: bool) -> None:
         super().__init__(f"the {name} ended by itself with status {status}")
         self.status = status
+        self.explained = status == EXIT_NOT_STARTED and not ready
 
 
 class _Child:
@@ -82,14 +91,15 @@ class _Child:
 
     async def ended(self) -> _ChildEndedError:
         """Wait for the process to end."""
-        return _ChildEndedError(self.name, await self._process.wait())
+        status = await self._process.wait()
+        return _ChildEndedError(self.name, status, ready=self._ready.done())
 
-    async def stop(self) -> None:
-        """Ask the process to end, and make it end if it does not within a bound."""
+    async def stop(self, timeout_seconds: float) -> None:
+        """Ask the process to end, and make it end if it does not in time."""
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
             try:
-                async with asyncio.timeout(_STOP_TIMEOUT_SECONDS):
+                async with asyncio.timeout(timeout_seconds):
                     await self._process.wait()
             except TimeoutError:
                 self._process.kill()
@@ -99,12 +109,13 @@ class _Child:
     async def _read(self) -> None:
         """Pass on what the process prints, but for its ready line."""
         assert self._process.stdout is not None  # noqa: S101 - it was made with a pipe
-        async for raw in self._process.stdout:
-            line = raw.decode(errors="replace")
-            addresses = None if self._ready.done() else parse_ready_line(line)
+        while piece := await _read_piece(self._process.stdout):
+            addresses = None
+            if not self._ready.done():
+                addresses = parse_ready_line(piece.decode(errors="replace"))
             if addresses is None:
-                sys.stdout.write(line)
-                sys.stdout.flush()
+                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.flush()
             else:
                 self._ready.set_result(addresses)
 
@@ -137,7 +148,8 @@ async def _run(options: RunOptions) -> int:
         print("linkspan run: a process did not get ready in time", file=sys.stderr)
         return EXIT_BROKEN
     except _ChildEndedError as error:
-        print(f"linkspan run: {error}", file=sys.stderr)
+        if not error.explained:
+            print(f"linkspan run: {error}", file=sys.stderr)
         return error.status if error.status > 0 else EXIT_BROKEN
     return EXIT_OK
 
@@ -149,12 +161,13 @@ async def _serve(options: RunOptions) -> None:
     session_arguments = ["--app", app, "--data", options.data, *common]
     if options.session_port is not None:
         session_arguments += ["--port", str(options.session_port)]
-    async with _child("session server", "session", session_arguments) as session:
+    stop_seconds = options.drain_seconds + END_SECONDS + _STOP_SECONDS
+    async with _child("session server", "session", session_arguments, stop_seconds) as session:
         grpc = (await session.ready())["grpc"]
         worker_arguments = ["--session", grpc, *common]
         if options.port is not None:
             worker_arguments += ["--port", str(options.port)]
-        async with _child("worker", "worker", worker_arguments) as worker:
+        async with _child("worker", "worker", worker_arguments, stop_seconds) as worker:
             mcp = (await worker.ready())["mcp"]
             print(greeting(app, mcp, grpc, options.data, os.environ), flush=True)
             ended = [asyncio.create_task(child.ended()) for child in (session, worker)]
@@ -163,7 +176,9 @@ async def _serve(options: RunOptions) -> None:
 
 
 @asynccontextmanager
-async def _child(name: str, command: str, arguments: list[str]) -> AsyncGenerator[_Child]:
+async def _child(
+    name: str, command: str, arguments: list[str], stop_seconds: float
+) -> AsyncGenerator[_Child]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -179,7 +194,17 @@ async def _child(name: str, command: str, arguments: list[str]) -> AsyncGenerato
     try:
         yield child
     finally:
-        await child.stop()
+        await child.stop(stop_seconds)
+
+
+async def _read_piece(stream: asyncio.StreamReader) -> bytes:
+    """Read a line, or a part of one that is too long to be held; empty at the end."""
+    try:
+        return await stream.readuntil()
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    except asyncio.LimitOverrunError as error:
+        return await stream.read(error.consumed)
 
 
 def _default_app() -> Path:

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from linkspan.session.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
 from linkspan_process.errors import StartError
-from linkspan_process.lifecycle import run_service
+from linkspan_process.lifecycle import END_SECONDS, run_service
 from linkspan_process.logs import set_up_logs
 from linkspan_process.ports import address_of, check_port
 from linkspan_process.ready import ready_line
@@ -60,7 +60,12 @@ def run(config: SessionConfig, environ: Mapping[str, str], *, with_parent: bool)
         The exit status of the process.
     """
     set_up_logs(config.log_level)
-    return run_service("session", partial(_serve, config, environ), with_parent=with_parent)
+    return run_service(
+        "session",
+        partial(_serve, config, environ),
+        end_within_seconds=config.drain_timeout + END_SECONDS,
+        with_parent=with_parent,
+    )
 
 
 async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asyncio.Event) -> None:

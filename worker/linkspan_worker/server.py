@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import uvicorn
 
-from linkspan_process.lifecycle import run_service
+from linkspan_process.lifecycle import END_SECONDS, run_service
 from linkspan_process.logs import set_up_logs
 from linkspan_process.ports import address_of, take_port
 from linkspan_process.ready import ready_line
@@ -36,7 +36,12 @@ def run(config: WorkerConfig, environ: Mapping[str, str], *, with_parent: bool) 
         The exit status of the process.
     """
     set_up_logs(config.log_level)
-    return run_service("worker", partial(_serve, config, environ), with_parent=with_parent)
+    return run_service(
+        "worker",
+        partial(_serve, config, environ),
+        end_within_seconds=config.drain_timeout + END_SECONDS,
+        with_parent=with_parent,
+    )
 
 
 class _Server(uvicorn.Server):

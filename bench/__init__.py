@@ -1,0 +1,1 @@
+"""Measurements, as ratios and side by side; never asserted in a test."""
