@@ -26,7 +26,13 @@ SUITES: list[tuple[Suite, str | None]] = [
 def served_by_the_sdk() -> Generator[str]:
     """Run the example under the SDK's own transport."""
     command = [sys.executable, str(Path(__file__).parent / "sdk_server.py")]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     try:
         line = process.stdout.readline() if process.stdout is not None else ""
         yield (parse_ready_line(line) or {})["mcp"]

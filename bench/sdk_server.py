@@ -6,6 +6,8 @@ kept in memory, so that streams can be resumed, as far as the SDK goes.
 
 import asyncio
 import importlib.util
+import logging
+import os
 import socket
 import sys
 from pathlib import Path
@@ -56,11 +58,12 @@ async def serve() -> None:
     """Serve until standard input ends."""
     app = load_example().streamable_http_app(event_store=MemoryEventStore(), retry_interval=1000)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="error", http="httptools")
+    logging.disable(logging.WARNING)
+    config = uvicorn.Config(app, log_level="error", http="httptools", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
 
     def read() -> None:
-        if not sys.stdin.buffer.raw.read(1):
+        if not os.read(sys.stdin.fileno(), 1024):
             server.should_exit = True
 
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), read)

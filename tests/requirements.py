@@ -235,6 +235,11 @@ _ROWS: Final = (
     ),
     ("trace.no-secrets", "No credential and no unlisted header value enters a span.", _OURS),
     ("trace.grpcurl", "A traceparent given to grpcurl is found on the exported span.", _W3C),
+    (
+        "worker.drain",
+        "A worker that stops answers what it can in time, and tells the others what became of them.",
+        _OURS,
+    ),
     # The official suites
     (
         "conformance",

@@ -6,6 +6,7 @@ Pure: text out of addresses.
 from collections.abc import Mapping
 
 from linkspan_process.ready import ready_line
+from linkspan_propagation.settings import TelemetrySettings
 
 
 def greeting(app: str, mcp: str, grpc: str, data: str, environ: Mapping[str, str]) -> str:
@@ -18,11 +19,6 @@ def greeting(app: str, mcp: str, grpc: str, data: str, environ: Mapping[str, str
         data: The folder of the session store.
         environ: The environment, to say where traces go.
     """
-    traces = (
-        environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-        or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-        or "nowhere; OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 sends them to a collector"
-    )
     config = f'{{"mcpServers": {{"linkspan": {{"type": "http", "url": "{mcp}"}}}}}}'
     inspector = (
         f"npx @modelcontextprotocol/inspector --cli {mcp} --transport http --method tools/list"
@@ -33,7 +29,7 @@ Linkspan hosts {app}
   MCP       {mcp}
   gRPC      {grpc}
   sessions  {data}
-  traces    {traces}
+  traces    {_traces(environ)}
 
 Point a client at it:
 
@@ -45,3 +41,17 @@ Point a client at it:
 Ctrl-C stops it; sessions stay.
 
 {ready_line({"mcp": mcp, "grpc": grpc})}"""
+
+
+def _traces(environ: Mapping[str, str]) -> str:
+    """Say where traces go, as the set-up of telemetry reads it."""
+    settings = TelemetrySettings.from_env(environ)
+    if settings.disabled or not settings.exporters:
+        return (
+            "nowhere; OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 sends them to a collector"
+        )
+    places = {
+        "console": "the terminal",
+        "otlp": f"{settings.endpoint or 'the collector on this machine'} ({settings.protocol})",
+    }
+    return ", ".join(places[exporter] for exporter in settings.exporters)

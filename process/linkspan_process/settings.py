@@ -101,6 +101,13 @@ def parse_text(text: str) -> str:
     return text
 
 
+def parse_some_text(text: str) -> str:
+    """Take any text but none."""
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
 def parse_path(text: str) -> Path:
     """Take a file system path; `~` is the home directory."""
     if not text:

@@ -2,6 +2,7 @@
 
 From the wire inwards: `servicer` (gRPC in and out), `host` (which session, which rules), `live`
 (one session in memory), `kernel` (the MCP SDK, and the only module that touches its provisional
-parts). Beside them: `exchange` (the stream of one answer), `store` (where sessions are on record),
-`loading` (finding the user's server), `server` (the process).
+parts). What goes out: `streams` (the answer as its handler writes it, on record), `exchange` (the
+reader of the moment). Beside them: `tasks` (calls that outlive their request), `store` (what is on
+record), `loading` (finding the user's server), `server` (the process).
 """

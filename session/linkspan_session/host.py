@@ -231,7 +231,7 @@ class SessionHost:
                 each.stop_all(SHUTTING_DOWN)
         for task in self._hearing:
             task.cancel()
-        for live in self._live.values():
+        for live in list(self._live.values()):  # a handshake that is stopped takes its session away
             await self._hosted.disconnect(live.connection)
 
     # --- requests --------------------------------------------------------------------------------

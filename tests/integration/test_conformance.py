@@ -14,7 +14,7 @@ from tests.peers.conformance_suite import ConformanceReport, Suite, run_conforma
 from tests.requirements import requirement
 from tests.support.processes import linkspan
 from tests.support.round_robin import RoundRobinProxy
-from tests.support.stack import Stack, running_stack
+from tests.support.stack import running_stack
 
 SUITES: list[tuple[Suite, str | None, int]] = [
     ("stable", None, 47),
@@ -46,18 +46,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def balanced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Two workers behind a proxy that gives each connection to the next, one session server."""
-    with running_stack(tmp_path_factory.mktemp("data")) as stack, second_worker(stack) as second:
+    with running_stack(tmp_path_factory.mktemp("data")) as stack, stack.another_worker() as second:
         ports = [
             int(address.removesuffix("/mcp").rpartition(":")[2]) for address in (stack.mcp, second)
         ]
         with proxy(ports) as port:
             yield f"http://127.0.0.1:{port}/mcp"
-
-
-@contextmanager
-def second_worker(stack: Stack) -> Generator[str]:
-    with linkspan("worker", "--session", stack.grpc, "--port", "0") as worker:
-        yield worker.wait_ready()["mcp"]
 
 
 @contextmanager

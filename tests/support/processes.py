@@ -52,6 +52,11 @@ class ServiceProcess:
         assert addresses is not None, f"not ready: {self.output} {self.errors}"
         return addresses
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._popen.pid
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         self._popen.send_signal(number)

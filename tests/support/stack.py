@@ -32,6 +32,12 @@ class Stack:
     worker: ServiceProcess
     data: Path
 
+    @contextmanager
+    def another_worker(self) -> Generator[str]:
+        """Run one more worker for the same session server; gives its address for MCP clients."""
+        with linkspan("worker", "--session", self.grpc, "--port", "0") as worker:
+            yield worker.wait_ready()["mcp"]
+
     @property
     def http(self) -> str:
         """The worker's address without a path."""

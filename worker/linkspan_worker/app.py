@@ -27,6 +27,10 @@ class WorkerApp:
         self._draining.set()
         self._endpoint.drain()
 
+    def give_up(self) -> None:
+        """End the calls that have not ended by themselves, with an answer that says so."""
+        self._endpoint.give_up()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         path: str = scope["path"]

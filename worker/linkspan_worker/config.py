@@ -7,6 +7,7 @@ from linkspan_process.settings import (
     parse_choice,
     parse_port,
     parse_seconds,
+    parse_some_text,
     parse_text,
     setting,
 )
@@ -20,7 +21,7 @@ class WorkerConfig:
 
     session: str = setting(
         "127.0.0.1:50051",
-        parse=parse_text,
+        parse=parse_some_text,
         help="the session server to call, as a gRPC target",
         metavar="TARGET",
     )

@@ -121,10 +121,15 @@ class McpEndpoint:
         self._comment_every_seconds = comment_every_seconds
         self._routing_header = routing_header
         self._draining = asyncio.Event()
+        self._overdue = asyncio.Event()
 
     def drain(self) -> None:
         """End the listening streams, which would not end by themselves."""
         self._draining.set()
+
+    def give_up(self) -> None:
+        """End all other calls, too."""
+        self._overdue.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -181,7 +186,7 @@ class McpEndpoint:
                 case _End(session_id):
                     timeout = self._request_timeout_seconds
                     answer = self._sessions.end(session_id, ANONYMOUS, timeout_seconds=timeout)
-                    await relay.carry(answer)
+                    await relay.carry(answer, until=self._overdue)
                 case _:
                     await self._post(arrival, arrival.action, relay)
         except SessionCallError as error:
@@ -218,7 +223,7 @@ class McpEndpoint:
             routing_key=session_id or routing_key_of(arrival.headers, self._routing_header),
             timeout_seconds=self._request_timeout_seconds,
         )
-        await relay.carry(answer)
+        await relay.carry(answer, until=self._overdue)
 
 
 async def _judge(method: str, headers: Headers, receive: Receive) -> _Arrival:

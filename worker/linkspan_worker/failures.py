@@ -81,6 +81,15 @@ _BY_CODE: Final[Mapping[grpc.StatusCode, _Row]] = MappingProxyType(
 """For failures that gRPC itself reports, which have no reason."""
 
 
+SHUTTING_DOWN: Final = Refusal(
+    status=503,
+    code=-32000,  # the SDKs' "connection closed"
+    message="The worker shut down before the request was answered",
+    error_type="shutting_down",
+)
+"""For a call that a drain did not wait for. It may have run, so nobody is asked to try again."""
+
+
 def refusal_of(failure: Failure) -> Refusal:
     """Look up what a client is told when a call to the session service failed."""
     row = _BY_REASON.get(failure.reason) or _BY_CODE.get(failure.code, _BROKEN)

@@ -8,6 +8,7 @@ behind something that knows its names, and checks nothing here.
 Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning
 """
 
+import ipaddress
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,7 +22,10 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 def is_loopback(host: str) -> bool:
     """Tell whether an address to serve on is reachable from this machine only."""
-    return host in _LOOPBACK
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host in _LOOPBACK
 
 
 def refuse_rebinding(headers: Headers) -> Refusal | None:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from linkspan_contract.envelope import RequestId, encode_error
 from linkspan_worker.admission import Era, http_status_of_error
-from linkspan_worker.failures import Refusal
+from linkspan_worker.failures import SHUTTING_DOWN, Refusal
 from linkspan_worker.headers import Accepted
 from linkspan_worker.reply import HeaderPairs, Reply
 from linkspan_worker.request_span import RequestSpan
@@ -120,7 +120,7 @@ class Relay:
                 elif gone.done():
                     raise ClientGoneError
                 elif stop is not None and stop.done():
-                    await self._finish()
+                    await self._stop()
                     return
                 else:
                     await self._show_life()
@@ -191,6 +191,13 @@ class Relay:
         if not self.reply.streaming:
             await self.reply.begin_stream(self.headers)
         await self.reply.event(message.json, message.event_id)
+
+    async def _stop(self) -> None:
+        """End the reply before its answer: a stream ends, and any other request is told why."""
+        if self.reply.streaming:
+            await self.reply.end_stream()
+        else:
+            await self.refuse(SHUTTING_DOWN)
 
     async def _finish(self) -> None:
         """End the reply: no more events will come."""

@@ -4,6 +4,7 @@ Sources: ASGI HTTP spec 2.4; WHATWG HTML, section 9.2 (server-sent events).
 """
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 from linkspan_worker.headers import EVENT_STREAM, JSON
@@ -42,7 +43,9 @@ class Reply:
 
     async def empty(self, status: int, headers: HeaderPairs = ()) -> None:
         """Send a status without a body and be done."""
-        await self._start(status, (("content-length", "0"), *headers))
+        # RFC 9110, section 8.6: a 204 has no Content-Length.
+        length = () if status == HTTPStatus.NO_CONTENT else (("content-length", "0"),)
+        await self._start(status, (*length, *headers))
         await self._finish(b"")
 
     async def begin_stream(self, headers: HeaderPairs = ()) -> None:

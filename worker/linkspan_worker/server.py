@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import math
 import socket
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import uvicorn
 
@@ -20,6 +21,9 @@ from linkspan_worker.config import WorkerConfig
 from linkspan_worker.endpoint import McpEndpoint
 from linkspan_worker.origin import is_loopback
 from linkspan_worker.session_client import SessionClient
+
+_GIVE_UP_SECONDS: Final = 2.0
+"""How long it may take to tell clients that their calls are given up."""
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +90,8 @@ async def _serve_http(
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=max(1, round(config.drain_timeout)),
+            # Calls are given up before that, by the application, with an answer that says so.
+            timeout_graceful_shutdown=math.ceil(config.drain_timeout + _GIVE_UP_SECONDS),
         )
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -99,4 +104,6 @@ async def _serve_http(
     logger.info("shutting down")
     app.drain()
     server.should_exit = True
+    await asyncio.wait({serving}, timeout=config.drain_timeout)
+    app.give_up()
     await serving

@@ -4,8 +4,8 @@ isort:skip_file
 The wire between a stateless worker, which speaks MCP over HTTP with clients, and a session
 server, which owns sessions and hosts the user's MCP server.
 
-Trace context travels in gRPC metadata as W3C "traceparent", "tracestate" and "baggage"; nothing
-in these messages repeats it.
+Trace context travels in gRPC metadata as W3C "traceparent", "tracestate" and "baggage". The
+messages do not repeat it; a "linked_traceparent" in them is another trace, to point to.
 """
 
 from collections import abc as _abc
@@ -51,12 +51,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the store holds a record that a newer version of Linkspan wrote. Upgrade
     this session server.
     """
+    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 7
+    """INTERNAL: a defect of Linkspan. ErrorInfo.metadata["correlation_id"] finds it in the log."""
     ERROR_REASON_EVENT_UNKNOWN: _ErrorReason.ValueType  # 8
     """INVALID_ARGUMENT: last_event_id is not an event of this session, or no longer on record. Open
     the listening stream without it.
     """
-    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 7
-    """INTERNAL: a defect of Linkspan. ErrorInfo.metadata["correlation_id"] finds it in the log."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Each is one row of the table that turns a failure into HTTP and JSON-RPC."""
@@ -81,12 +81,12 @@ ERROR_REASON_RECORD_TOO_NEW: ErrorReason.ValueType  # 6
 """FAILED_PRECONDITION: the store holds a record that a newer version of Linkspan wrote. Upgrade
 this session server.
 """
+ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 7
+"""INTERNAL: a defect of Linkspan. ErrorInfo.metadata["correlation_id"] finds it in the log."""
 ERROR_REASON_EVENT_UNKNOWN: ErrorReason.ValueType  # 8
 """INVALID_ARGUMENT: last_event_id is not an event of this session, or no longer on record. Open
 the listening stream without it.
 """
-ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 7
-"""INTERNAL: a defect of Linkspan. ErrorInfo.metadata["correlation_id"] finds it in the log."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -4,8 +4,8 @@ isort:skip_file
 The wire between a stateless worker, which speaks MCP over HTTP with clients, and a session
 server, which owns sessions and hosts the user's MCP server.
 
-Trace context travels in gRPC metadata as W3C "traceparent", "tracestate" and "baggage"; nothing
-in these messages repeats it.
+Trace context travels in gRPC metadata as W3C "traceparent", "tracestate" and "baggage". The
+messages do not repeat it; a "linked_traceparent" in them is another trace, to point to.
 """
 
 from collections import abc as _abc

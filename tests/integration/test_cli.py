@@ -1,0 +1,358 @@
+"""The command line: what it refuses in one line, and that what it starts lives and ends together."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.requirements import requirement
+from tests.support.apps import APPS, PROBE
+from tests.support.peer import session_at
+from tests.support.processes import ServiceProcess, linkspan
+from tests.support.waiting import wait_until
+
+REFUSED = 2
+BROKEN = 1
+
+
+def refusal(*arguments: str, env: Mapping[str, str] | None = None) -> str:
+    """Run a command that must not start, and return its only line for people."""
+    with linkspan(*arguments, env=env) as process:
+        status = process.wait()
+        assert status == REFUSED, process.errors
+        assert process.output == []
+        (line,) = process.errors
+    assert line.startswith(f"linkspan {arguments[0]}: ")
+    return line
+
+
+def hosting(command: str, app: str, *, data: Path) -> tuple[str, ...]:
+    """Write a command that hosts an app on free ports."""
+    if command == "session":
+        return ("session", "--app", app, "--port", "0", "--data", str(data))
+    return ("run", app, "--port", "0", "--session-port", "0", "--data", str(data))
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """A port that somebody else has."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield str(listener.getsockname()[1])
+
+
+# --- what does not start ---------------------------------------------------------------------------
+
+
+@requirement("cli.app-missing")
+@pytest.mark.parametrize("command", ["session", "run"])
+def test_an_app_that_does_not_import_stops_the_start(command: str, tmp_path: Path) -> None:
+    faulty = str(APPS / "faulty.py")
+    with linkspan(*hosting(command, faulty, data=tmp_path)) as process:
+        assert process.wait() == REFUSED
+        (line,) = process.errors
+    assert line == (
+        f"linkspan session: --app {faulty}: cannot be imported: "
+        f"ValueError: out of order in two lines ({faulty}:3)"
+    )
+
+
+@requirement("cli.app-missing")
+def test_an_app_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    for app, says in (
+        ("no_such_module:mcp", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("no/such/file.py", "there is no such file"),
+        (str(APPS / "probe.py") + ":missing", "has no attribute 'missing'"),
+    ):
+        assert says in refusal(*hosting("session", app, data=tmp_path))
+
+
+@requirement("cli.app-wrong")
+@pytest.mark.parametrize("command", ["session", "run"])
+def test_an_app_that_is_no_server_stops_the_start(command: str, tmp_path: Path) -> None:
+    app = str(APPS / "wrong.py") + ":async_factory"
+    with linkspan(*hosting(command, app, data=tmp_path)) as process:
+        assert process.wait() == REFUSED
+        (line,) = process.errors
+    assert "it must be an MCPServer, a low-level Server, a FastMCP object" in line
+
+
+@requirement("cli.app-missing")
+def test_a_session_server_without_an_app_is_told_how_to_name_one() -> None:
+    assert refusal("session") == (
+        "linkspan session: name the MCP server to host: --app path/to/server.py:mcp"
+    )
+
+
+@requirement("cli.port-in-use")
+def test_a_port_in_use_stops_the_start(taken: str, tmp_path: Path) -> None:
+    words = f"cannot serve on 127.0.0.1:{taken}: Address already in use; choose another port with"
+    data = ("--data", str(tmp_path))
+    assert refusal("worker", "--port", taken) == f"linkspan worker: {words} --port"
+    session = ("session", "--app", PROBE, *data)
+    assert refusal(*session, "--port", taken) == f"linkspan session: {words} --port"
+    run = ("run", PROBE, *data)
+    assert refusal(*run, "--port", taken, "--session-port", "0") == f"linkspan run: {words} --port"
+    assert refusal(*run, "--port", "0", "--session-port", taken) == (
+        f"linkspan run: {words} --session-port"
+    )
+
+
+@requirement("cli.port-in-use")
+def test_two_session_servers_do_not_share_a_port(tmp_path: Path) -> None:
+    arguments = ("session", "--app", PROBE, "--data", str(tmp_path), "--port")
+    with linkspan(*arguments, "0") as first:
+        port = first.wait_ready()["grpc"].rpartition(":")[2]
+        assert "Address already in use" in refusal(*arguments, port)
+        assert first.stop() == 0
+
+
+@requirement("cli.port-in-use")
+def test_a_host_that_is_not_this_machine_stops_the_start(tmp_path: Path) -> None:
+    host = "192.0.2.1"  # for documentation (RFC 5737): nobody has it
+    where = ("--host", host, "--port", "0")
+    assert f"cannot serve on {host}:0: " in refusal("worker", *where)
+    session = ("session", "--app", PROBE, "--data", str(tmp_path))
+    assert f"cannot serve on {host}:0: " in refusal(*session, *where)
+
+
+@requirement("cli.bad-setting")
+@pytest.mark.parametrize("command", ["run", "session", "worker"])
+@pytest.mark.parametrize("name", ["LINKSPAN_PORT", "LINKSPAN_SESION_PORT"])
+def test_a_variable_that_looks_like_a_setting_stops_the_start(command: str, name: str) -> None:
+    says = f"linkspan {command}: {name} is not a setting; the settings start with LINKSPAN_SESSION_"
+    assert refusal(command, env={name: "8080"}).startswith(says)
+
+
+@requirement("cli.bad-setting")
+@pytest.mark.parametrize(
+    ("command", "name", "value", "says"),
+    [
+        ("worker", "LINKSPAN_WORKER_PROT", "1", "LINKSPAN_WORKER_PROT is not a setting;"),
+        ("worker", "LINKSPAN_WORKER_PORT", "http", "LINKSPAN_WORKER_PORT: must be a port"),
+        ("session", "LINKSPAN_SESSION_APPP", "x", "LINKSPAN_SESSION_APPP is not a setting;"),
+        ("session", "LINKSPAN_SESSION_MAX_BACKLOG", "0", "LINKSPAN_SESSION_MAX_BACKLOG: must be"),
+        ("run", "LINKSPAN_WORKER_PROT", "1", "LINKSPAN_WORKER_PROT is not a setting;"),
+        ("run", "LINKSPAN_SESSION_LOG_LEVEL", "loud", "LINKSPAN_SESSION_LOG_LEVEL: must be one"),
+        ("worker", "OTEL_EXPORTER_OTLP_PROTOCOL", "x", "OTEL_EXPORTER_OTLP_PROTOCOL='x' cannot"),
+    ],
+)
+def test_an_unknown_or_bad_variable_stops_the_start(
+    command: str, name: str, value: str, says: str
+) -> None:
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", name: value}
+    arguments = ("--port", "0") if command == "worker" else ()
+    assert refusal(command, *arguments, env=env).startswith(f"linkspan {command}: {says}")
+
+
+@requirement("cli.bad-setting")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("worker", "--port", "http"), "--port: must be a port from 0 to 65535, not 'http'"),
+        (("worker", "--comment-every", "0"), "--comment-every: must be seconds"),
+        (("session", "--app", PROBE, "--max-backlog", "lots"), "--max-backlog: must be bytes"),
+        (("run", "--port", "http"), "argument --port: must be a port from 0 to 65535"),
+        (("run", "--log-level", "loud"), "argument --log-level: invalid choice: 'loud'"),
+        (("run", "one.py", "two.py"), "unrecognized arguments: two.py"),
+        (("worker", "--prot", "1"), "unrecognized arguments: --prot 1"),
+        (("worker", "--por", "1"), "unrecognized arguments: --por 1"),
+    ],
+)
+def test_an_unknown_or_bad_flag_stops_the_start(arguments: tuple[str, ...], says: str) -> None:
+    with linkspan(*arguments) as process:
+        assert process.wait() == REFUSED
+        (line,) = process.errors
+    assert line.startswith("linkspan")
+    assert says in line
+
+
+@requirement("cli.bad-setting")
+def test_data_that_is_no_folder_stops_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    line = refusal(*hosting("session", PROBE, data=file))
+    assert line.startswith(f"linkspan session: cannot open the session store {file}")
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("session",), ("worker",)])
+def test_help_is_told_on_standard_output(command: tuple[str, ...]) -> None:
+    with linkspan(*command, "--help") as process:
+        assert process.wait() == 0
+        assert process.errors == []
+        assert process.output[0].startswith("usage: linkspan")
+
+
+def test_no_command_at_all_is_told_where_help_is() -> None:
+    with linkspan() as process:
+        assert process.wait() == REFUSED
+        (line,) = process.errors
+    assert line.endswith("see linkspan --help")
+
+
+# --- what lives and ends together ------------------------------------------------------------------
+
+
+def children_of(process: ServiceProcess) -> dict[str, int]:
+    """Find the two processes below `linkspan run`, by what they are."""
+    listing = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    )
+    found: dict[str, int] = {}
+    for line in listing.stdout.splitlines():
+        pid, parent, arguments = line.split(None, 2)
+        if int(parent) == process.pid:
+            (name,) = {"session", "worker"} & set(arguments.split())
+            found[name] = int(pid)
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def nobody_serves(addresses: Mapping[str, str]) -> bool:
+    """Tell whether both ports are closed."""
+    for address in (addresses["grpc"], addresses["mcp"].split("/")[2]):
+        host, _, port = address.rpartition(":")
+        with suppress(ConnectionRefusedError):
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return False
+    return True
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[ServiceProcess]:
+    """`linkspan run`, ready."""
+    with linkspan(*hosting("run", PROBE, data=tmp_path)) as process:
+        yield process
+
+
+@requirement("cli.stops-clean")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_both_and_exits_with_0(
+    running: ServiceProcess, number: signal.Signals
+) -> None:
+    addresses = running.wait_ready()
+    children = children_of(running)
+    assert set(children) == {"session", "worker"}
+    with session_at(addresses["mcp"]) as peer:
+        assert peer.ask("probe/say", {"text": "hi"}).status == 200
+    running.signal(number)
+    assert running.wait() == 0
+    assert nobody_serves(addresses)
+    assert not any(map(is_running, children.values()))
+    assert not any("Traceback" in line for line in running.errors)
+
+
+@requirement("cli.stops-clean")
+def test_a_signal_before_it_is_ready_ends_it_too(running: ServiceProcess) -> None:
+    wait_until(lambda: bool(children_of(running)), "the first child")
+    children = children_of(running)
+    running.signal(signal.SIGINT)
+    assert running.wait() == 0
+    assert running.output == []
+    assert not any(map(is_running, children.values()))
+    assert not any("Traceback" in line for line in running.errors)
+
+
+@requirement("cli.stops-clean")
+@pytest.mark.parametrize("command", ["session", "worker"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_half_by_itself_ends_cleanly(
+    command: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    own = ("--app", PROBE, "--data", str(tmp_path)) if command == "session" else ()
+    with linkspan(command, *own, "--port", "0") as process:
+        process.wait_ready()
+        process.signal(number)
+        assert process.wait() == 0
+        assert not any("Traceback" in line for line in process.errors)
+
+
+@requirement("cli.child-dies")
+@pytest.mark.parametrize("victim", ["session", "worker"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_if_a_child_dies_the_other_is_stopped_and_the_command_fails(
+    running: ServiceProcess, victim: str, number: signal.Signals
+) -> None:
+    addresses = running.wait_ready()
+    children = children_of(running)
+    os.kill(children[victim], number)
+    assert running.wait() == BROKEN
+    assert not any(map(is_running, children.values()))
+    assert nobody_serves(addresses)
+    (line,) = [line for line in running.errors if line.startswith("linkspan run: ")]
+    assert "ended by itself with status" in line
+    assert not any("Traceback" in line for line in running.errors)
+
+
+@requirement("cli.child-dies")
+def test_the_children_do_not_outlive_the_command_even_if_it_is_killed(
+    running: ServiceProcess,
+) -> None:
+    addresses = running.wait_ready()
+    children = children_of(running)
+    running.signal(signal.SIGKILL)
+    running.wait()
+    wait_until(lambda: nobody_serves(addresses), "the end of both servers")
+    wait_until(lambda: not any(map(is_running, children.values())), "the end of both children")
+
+
+def test_the_greeting_says_where_everything_is_and_its_last_line_is_for_programs(
+    running: ServiceProcess, tmp_path: Path
+) -> None:
+    addresses = running.wait_ready()
+    told = "\n".join(running.output)
+    assert running.output[-1] == f"ready mcp={addresses['mcp']} grpc={addresses['grpc']}"
+    for each in (PROBE, addresses["mcp"], addresses["grpc"], str(tmp_path), "grpcurl -plaintext"):
+        assert each in told
+
+
+def test_what_the_hosted_server_prints_is_passed_on_however_long_a_line_is(tmp_path: Path) -> None:
+    with linkspan(*hosting("run", str(APPS / "chatty.py"), data=tmp_path)) as process:
+        process.wait_ready()
+        assert "x" * 1_000_000 in process.output
+        assert "ready to talk" in process.output
+        process.signal(signal.SIGINT)
+        assert process.wait() == 0
+
+
+def test_on_ipv6_the_addresses_are_written_with_brackets(tmp_path: Path) -> None:
+    env = {"LINKSPAN_SESSION_HOST": "::1", "LINKSPAN_WORKER_HOST": "::1"}
+    with linkspan(*hosting("run", PROBE, data=tmp_path), env=env) as process:
+        addresses = process.wait_ready()
+        assert addresses["grpc"].startswith("[::1]:")
+        assert httpx2.get(addresses["mcp"].replace("/mcp", "/readyz")).status_code == 200
+        with session_at(addresses["mcp"]) as peer:
+            assert peer.ask("probe/whoami").status == 200
+
+
+@pytest.mark.parametrize("attribute", ["server", "factory", "fastmcp"])
+def test_each_kind_of_server_is_hosted(attribute: str, tmp_path: Path) -> None:
+    app = str(APPS / "kinds.py") + f":{attribute}"
+    with (
+        linkspan(*hosting("run", app, data=tmp_path)) as process,
+        session_at(process.wait_ready()["mcp"]) as peer,
+    ):
+        answer = peer.call("add", a=2, b=3)
+        assert "5" in answer.result["content"][0]["text"]
+        modern = peer.ask_modern("tools/call", {"name": "add", "arguments": {"a": 2, "b": 3}})
+        assert "5" in modern.result["content"][0]["text"]
+
+
+def test_the_example_is_hosted_if_nothing_is_named(tmp_path: Path) -> None:
+    ports = ("run", "--port", "0", "--session-port", "0")
+    with (
+        linkspan(*ports, "--data", str(tmp_path)) as process,
+        session_at(process.wait_ready()["mcp"]) as peer,
+    ):
+        assert peer.call("echo", text="hi").result["structuredContent"] == {"result": "hi"}
