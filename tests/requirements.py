@@ -236,6 +236,16 @@ _ROWS: Final = (
     ("trace.no-secrets", "No credential and no unlisted header value enters a span.", _OURS),
     ("trace.grpcurl", "A traceparent given to grpcurl is found on the exported span.", _W3C),
     (
+        "session.drain",
+        "A session server that stops lets calls end in time and answers for the others.",
+        _OURS,
+    ),
+    (
+        "process.ends",
+        "A service that is told to stop ends in bounded time, whatever it runs.",
+        _OURS,
+    ),
+    (
         "worker.drain",
         "A worker that stops answers what it can in time, and tells the others what became of them.",
         _OURS,

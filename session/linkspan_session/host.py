@@ -150,8 +150,9 @@ class SessionHost:
                 version has none.
             SessionNotFoundError: There is no such session for this principal.
         """
-        self._check_not_draining()
         parsed = _parse(message)
+        if not isinstance(parsed, Response):  # what runs may be waiting for it
+            self._check_not_draining()
         live = None if session_id is None else await self._find(session_id, principal)
         timeout = self._request_timeout_seconds
         if timeout_seconds is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from textwrap import dedent, indent
 
 import pytest
+from tests.requirements import requirement
 from tests.support.processes import clean_environ
 
 SERVICE = """
@@ -67,9 +68,7 @@ def toaster() -> Iterator[Make]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_asks_it_to_end_and_it_exits_with_0(
-    toaster: Make, number: signal.Signals
-) -> None:
+def test_a_signal_asks_it_to_end_and_it_exits_with_0(toaster: Make, number: signal.Signals) -> None:
     service = toaster("print('ready', flush=True); await stop.wait()")
     service.ready()
     service.process.send_signal(number)
@@ -94,6 +93,7 @@ def test_a_defect_is_logged_and_status_1(toaster: Make) -> None:
     assert errors[-1] == "ValueError: burnt"
 
 
+@requirement("process.ends")
 @pytest.mark.parametrize(
     "stubborn",
     [
@@ -117,6 +117,4 @@ def test_what_does_not_come_to_an_end_is_left_behind(toaster: Make, stubborn: st
     service.process.send_signal(signal.SIGTERM)
     status, errors = service.end()
     assert status == 1
-    assert errors == [
-        "the toaster process did not end in time; what still runs is left behind"
-    ]
+    assert errors == ["the toaster process did not end in time; what still runs is left behind"]

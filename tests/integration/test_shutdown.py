@@ -1,0 +1,50 @@
+"""The orderly end of a session server: what runs is let end or answered for, streams end cleanly, in bounded time."""
+
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.requirements import requirement
+from tests.support.apps import PROBE
+from tests.support.peer import Peer, peer_of, request, session_at
+from tests.support.stack import running_stack
+
+CONNECTION_CLOSED = -32000
+DRAIN = ("--drain-timeout", "1")
+COMMENTS = ("--comment-every", "0.05")
+
+
+def started(witness: Peer, name: str) -> None:
+    """Wait until a call runs."""
+    assert witness.ask("probe/seen", {"name": name, "mark": "started"}).result == {}
+
+
+@requirement("session.drain")
+def test_a_session_server_lets_end_what_ends_in_time_and_answers_for_the_rest(
+    tmp_path: Path,
+) -> None:
+    with ExitStack() as opened:
+        stack = opened.enter_context(
+            running_stack(tmp_path, app=PROBE, session_arguments=DRAIN, worker_arguments=COMMENTS)
+        )
+        quick, slow, witness = (opened.enter_context(session_at(stack.mcp)) for _ in range(3))
+        listening = opened.enter_context(witness.listen())
+        asking = opened.enter_context(quick.stream(request("probe/ask", {"text": "now?"})))
+        question = asking.next()
+        holding = opened.enter_context(slow.stream(request("probe/hold", {"name": "slow"})))
+        with peer_of(stack.mcp, session_id=witness.session_id) as other:
+            started(other, "slow")
+
+        stack.session.signal(signal.SIGTERM)
+        assert listening.rest().messages == []
+        with peer_of(stack.mcp, session_id=quick.session_id) as other:
+            refused = other.ask("probe/say", {"text": "too late"})
+            assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+            assert "shutting down" in refused.error["message"]
+            reply = {"jsonrpc": "2.0", "id": question["id"], "result": {"action": "decline"}}
+            assert other.post(reply).status == 202
+        assert asking.rest().result == {"action": "decline"}
+        answer = holding.rest()
+        assert (answer.code, len(answer.messages)) == (CONNECTION_CLOSED, 1)
+        assert stack.session.wait() == 0
+        assert not any("Traceback" in line for line in stack.session.errors)
