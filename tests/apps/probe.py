@@ -176,7 +176,8 @@ async def go_wrong(ctx: Context, params: Kind) -> dict[str, Any]:
 async def on_initialize(ctx: Context, call_next: CallNext) -> HandlerResult:
     """Refuse or hold the handshake of clients that are called so."""
     if ctx.method == "initialize":
-        name = ((ctx.params or {}).get("clientInfo") or {}).get("name", "")
+        client: dict[str, Any] = (ctx.params or {}).get("clientInfo") or {}
+        name = str(client.get("name"))
         if name == "refuse me":
             raise MCPError(code=-32000, message="not today")
         if name.startswith("hold "):
@@ -184,19 +185,16 @@ async def on_initialize(ctx: Context, call_next: CallNext) -> HandlerResult:
     return await call_next(ctx)
 
 
-for method, parameters, handler in (
-    ("hold", Named, hold),
-    ("stubborn", Named, stubborn),
-    ("seen", Seen, seen),
-    ("is_marked", Seen, is_marked),
-    ("release", Named, release),
-    ("say", Say, say),
-    ("talk", Talk, talk),
-    ("ask", Say, ask),
-    ("ask_outside", Say, ask_outside),
-    ("announce", Say, announce),
-    ("whoami", RequestParams, whoami),
-    ("go_wrong", Kind, go_wrong),
-):
-    server.add_request_handler(f"probe/{method}", parameters, handler)
+server.add_request_handler("probe/hold", Named, hold)
+server.add_request_handler("probe/stubborn", Named, stubborn)
+server.add_request_handler("probe/seen", Seen, seen)
+server.add_request_handler("probe/is_marked", Seen, is_marked)
+server.add_request_handler("probe/release", Named, release)
+server.add_request_handler("probe/say", Say, say)
+server.add_request_handler("probe/talk", Talk, talk)
+server.add_request_handler("probe/ask", Say, ask)
+server.add_request_handler("probe/ask_outside", Say, ask_outside)
+server.add_request_handler("probe/announce", Say, announce)
+server.add_request_handler("probe/whoami", RequestParams, whoami)
+server.add_request_handler("probe/go_wrong", Kind, go_wrong)
 server.middleware.append(on_initialize)

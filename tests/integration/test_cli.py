@@ -99,15 +99,6 @@ def test_a_port_in_use_stops_the_start(taken: str, tmp_path: Path) -> None:
 
 
 @requirement("cli.port-in-use")
-def test_two_session_servers_do_not_share_a_port(tmp_path: Path) -> None:
-    arguments = ("session", "--app", PROBE, "--data", str(tmp_path), "--port")
-    with linkspan(*arguments, "0") as first:
-        port = first.wait_ready()["grpc"].rpartition(":")[2]
-        assert "Address already in use" in refusal(*arguments, port)
-        assert first.stop() == 0
-
-
-@requirement("cli.port-in-use")
 def test_a_host_that_is_not_this_machine_stops_the_start(tmp_path: Path) -> None:
     host = "192.0.2.1"  # for documentation (RFC 5737): nobody has it
     where = ("--host", host, "--port", "0")

@@ -19,6 +19,7 @@ from tests.support.peer import (
 from tests.support.processes import EVERYTHING, linkspan
 from tests.support.session_calls import service_at, session_ids
 from tests.support.stack import Stack, running_stack
+from tests.support.waiting import wait_until
 
 from linkspan_contract.limits import is_session_id
 
@@ -324,7 +325,8 @@ def test_cancelling_another_id_stops_nothing(prober: Peer, probe: Stack, other_i
         peer_of(probe.mcp, session_id=prober.session_id) as other,
     ):
         other.ask("probe/seen", {"name": name, "mark": "started"})
-        assert other.post(notification("notifications/cancelled", {"requestId": other_id}))
+        cancel = notification("notifications/cancelled", {"requestId": other_id})
+        assert other.post(cancel).status == 202
         other.ask("probe/release", {"name": name})
         assert stream.rest().result == {"held": name}
 
@@ -540,9 +542,12 @@ def test_a_session_outlives_its_worker_and_is_served_by_any(stack: Stack, sessio
 
 
 def served(peer: Peer) -> Answer:
-    """Call until the worker has found its session server again; 50 times are about 3 seconds."""
-    for _ in range(50):
-        answer = peer.call("add", a=1, b=2)
-        if answer.status != 503:
-            return answer
-    raise AssertionError(answer)
+    """Call until the worker has found its session server again."""
+    answers: list[Answer] = []
+
+    def is_served() -> bool:
+        answers.append(peer.call("add", a=1, b=2))
+        return answers[-1].status != 503
+
+    wait_until(is_served, "the session server")
+    return answers[-1]

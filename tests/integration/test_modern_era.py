@@ -75,13 +75,16 @@ def test_a_notification_gets_202_and_no_body(peer: Peer) -> None:
 def test_a_posted_cancellation_reaches_nobody(probe: Stack) -> None:
     """Ids are each client's own: to obey would let one client cancel another's request."""
     message = modern("probe/hold", {"name": "not cancelled"}, id="shared")
-    with peer_of(probe.mcp) as one, peer_of(probe.mcp) as other:
-        with one.stream(message, headers=modern_headers(message)) as stream:
-            other.ask_modern("probe/seen", {"name": "not cancelled", "mark": "started"})
-            cancel = notification("notifications/cancelled", {"requestId": "shared"})
-            assert other.post(cancel, headers=MODERN).status == 202
-            other.ask_modern("probe/release", {"name": "not cancelled"})
-            assert stream.rest().result["held"] == "not cancelled"
+    with (
+        peer_of(probe.mcp) as one,
+        peer_of(probe.mcp) as other,
+        one.stream(message, headers=modern_headers(message)) as stream,
+    ):
+        other.ask_modern("probe/seen", {"name": "not cancelled", "mark": "started"})
+        cancel = notification("notifications/cancelled", {"requestId": "shared"})
+        assert other.post(cancel, headers=MODERN).status == 202
+        other.ask_modern("probe/release", {"name": "not cancelled"})
+        assert stream.rest().result["held"] == "not cancelled"
 
 
 # --- what is refused -------------------------------------------------------------------------------

@@ -9,12 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from tests.requirements import requirement
 from tests.support.apps import PROBE
 from tests.support.peer import INITIALIZE, Message, modern, notification, request
 from tests.support.processes import linkspan
-from tests.support.session_calls import TIMEOUT_SECONDS, service_at, session_ids
+from tests.support.session_calls import TIMEOUT_SECONDS, Service, service_at, session_ids
 from tests.support.stack import Stack
 
 from linkspan.session.v1.session_pb2 import Header, MessageKind, Principal, SessionState
@@ -25,6 +25,7 @@ from linkspan.session.v1.session_service_pb2 import (
     HandleRequestRequest,
     HandleRequestResponse,
     InitRequest,
+    InitResponse,
     Listen,
     ListSessionsRequest,
     Post,
@@ -40,10 +41,8 @@ TAKEN = ErrorReason.ERROR_REASON_SESSION_ID_TAKEN
 ADA = Principal(issuer="https://issuer.example", subject="ada")
 EVE = Principal(issuer="https://issuer.example", subject="eve")
 
-Scenario = Callable[[SessionServiceStub], Coroutine[Any, Any, None]]
 
-
-def run(stack: Stack, scenario: Scenario) -> None:
+def run(stack: Stack, scenario: Callable[[Service], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
         async with asyncio.timeout(2 * TIMEOUT_SECONDS), service_at(stack.grpc) as service:
             await scenario(service)
@@ -52,14 +51,14 @@ def run(stack: Stack, scenario: Scenario) -> None:
 
 
 async def init(
-    service: SessionServiceStub, session_id: str, principal: Principal | None = None
-) -> Any:
+    service: Service, session_id: str, principal: Principal | None = None
+) -> InitResponse:
     asked = InitRequest(session_id=session_id, principal=principal)
     return await service.Init(asked, timeout=TIMEOUT_SECONDS)
 
 
-def handle(service: SessionServiceStub, **fields: Any) -> AsyncIterator[HandleRequestResponse]:
-    return service.HandleRequest(HandleRequestRequest(**fields), timeout=TIMEOUT_SECONDS)
+def handle(service: Service, **fields: Any) -> AsyncIterator[HandleRequestResponse]:
+    return aiter(service.HandleRequest(HandleRequestRequest(**fields), timeout=TIMEOUT_SECONDS))
 
 
 async def messages(answer: AsyncIterator[HandleRequestResponse]) -> list[Message]:
@@ -67,7 +66,7 @@ async def messages(answer: AsyncIterator[HandleRequestResponse]) -> list[Message
 
 
 async def posted(
-    service: SessionServiceStub,
+    service: Service,
     session_id: str,
     message: Message,
     principal: Principal | None = None,
@@ -78,7 +77,7 @@ async def posted(
 
 
 async def open_session(
-    service: SessionServiceStub, session_id: str, principal: Principal | None = None
+    service: Service, session_id: str, principal: Principal | None = None
 ) -> None:
     await init(service, session_id, principal)
     (event,) = await posted(service, session_id, request("initialize", INITIALIZE), principal)
@@ -103,12 +102,21 @@ async def assert_refused(call: Awaitable[object], reason: ErrorReason.ValueType)
 def test_the_server_and_its_service_are_healthy_until_it_shuts_down(tmp_path: Path) -> None:
     async def main(target: str, shut_down: Callable[[], None]) -> None:
         async with asyncio.timeout(20), grpc.aio.insecure_channel(target) as channel:
-            health = health_pb2_grpc.HealthStub(channel)
+            check = channel.unary_unary(
+                "/grpc.health.v1.Health/Check",
+                health_pb2.HealthCheckRequest.SerializeToString,
+                health_pb2.HealthCheckResponse.FromString,
+            )
+            watch = channel.unary_stream(
+                "/grpc.health.v1.Health/Watch",
+                health_pb2.HealthCheckRequest.SerializeToString,
+                health_pb2.HealthCheckResponse.FromString,
+            )
             for name in ("", "linkspan.session.v1.SessionService"):
-                checked = await health.Check(health_pb2.HealthCheckRequest(service=name))
+                checked = await check(health_pb2.HealthCheckRequest(service=name))
                 assert checked.status == health_pb2.HealthCheckResponse.SERVING
             with pytest.raises(grpc.aio.AioRpcError) as unknown:
-                await health.Check(health_pb2.HealthCheckRequest(service="no.such.Service"))
+                await check(health_pb2.HealthCheckRequest(service="no.such.Service"))
             assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
             # A call that runs keeps the server up for long enough to be asked.
             service = SessionServiceStub(channel)
@@ -116,7 +124,7 @@ def test_the_server_and_its_service_are_healthy_until_it_shuts_down(tmp_path: Pa
             running = handle(service, post=Post(message=held))
             seen = modern("probe/seen", {"name": "health", "mark": "started"})
             await posted(service, "", seen)
-            watching = aiter(health.Watch(health_pb2.HealthCheckRequest()))
+            watching = aiter(watch(health_pb2.HealthCheckRequest()))
             assert (await anext(watching)).status == health_pb2.HealthCheckResponse.SERVING
             shut_down()
             assert (await anext(watching)).status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -137,7 +145,7 @@ def test_the_server_and_its_service_are_healthy_until_it_shuts_down(tmp_path: Pa
 
 @requirement("grpc.init-idempotent")
 def test_init_of_the_same_id_and_principal_gives_the_same_session(stack: Stack) -> None:
-    async def scenario(service: SessionServiceStub) -> None:
+    async def scenario(service: Service) -> None:
         first = await init(service, "idempotent", ADA)
         assert first.created
         assert first.session.state == SessionState.SESSION_STATE_CREATED
@@ -156,7 +164,7 @@ def test_init_of_the_same_id_and_principal_gives_the_same_session(stack: Stack) 
 
 @requirement("grpc.init-idempotent")
 def test_of_many_that_init_at_once_one_creates(stack: Stack) -> None:
-    async def scenario(service: SessionServiceStub) -> None:
+    async def scenario(service: Service) -> None:
         answers = await asyncio.gather(*(init(service, "at-once", ADA) for _ in range(20)))
         assert [answer.created for answer in answers].count(True) == 1
         assert len({answer.session.SerializeToString() for answer in answers}) == 1
@@ -166,7 +174,7 @@ def test_of_many_that_init_at_once_one_creates(stack: Stack) -> None:
 
 @requirement("grpc.init-idempotent")
 def test_an_ended_session_may_be_created_anew(stack: Stack) -> None:
-    async def scenario(service: SessionServiceStub) -> None:
+    async def scenario(service: Service) -> None:
         await open_session(service, "phoenix", ADA)
         ended = [
             event async for event in handle(service, session_id="phoenix", principal=ADA, end=End())
@@ -195,7 +203,7 @@ def test_an_ended_session_may_be_created_anew(stack: Stack) -> None:
 def test_another_principals_session_is_as_unknown_as_none(
     stack: Stack, stranger: Principal | None
 ) -> None:
-    async def scenario(service: SessionServiceStub) -> None:
+    async def scenario(service: Service) -> None:
         if "adas" not in await session_ids(service):
             await open_session(service, "adas", ADA)
         words: set[str] = set()
@@ -225,7 +233,7 @@ PING = json.dumps(request("ping"))
 @requirement("grpc.invalid")
 @pytest.mark.parametrize("session_id", ["", "a b", "a" * 129, "é", "a\n"])
 def test_an_impossible_session_id_is_invalid(stack: Stack, session_id: str) -> None:
-    async def scenario(service: SessionServiceStub) -> None:
+    async def scenario(service: Service) -> None:
         await assert_refused(init(service, session_id), INVALID)
         for action in ({"listen": Listen()}, {"end": End()}):
             answer = handle(service, session_id=session_id, **action)
@@ -248,7 +256,7 @@ def test_a_principal_over_its_limit_in_bytes_is_invalid(
     fits = letter * (2048 // len(letter.encode()))
     session_id = f"principal-{field}-{len(fits)}"
 
-    async def scenario(service: SessionServiceStub) -> None:
+    async def scenario(service: Service) -> None:
         assert (await init(service, session_id, Principal(**{field: fits}))).created
         too_long = Principal(**{field: fits + "a"})
         await assert_refused(init(service, "too-long", too_long), INVALID)
@@ -270,7 +278,7 @@ def test_a_principal_over_its_limit_in_bytes_is_invalid(
     ids=["many", "name", "value", "value-in-bytes"],
 )
 def test_headers_over_their_limit_are_invalid(stack: Stack, headers: list[Header]) -> None:
-    async def scenario(service: SessionServiceStub) -> None:
+    async def scenario(service: Service) -> None:
         answer = handle(service, post=Post(message=PING, headers=headers))
         await assert_refused(messages(answer), INVALID)
 
@@ -284,7 +292,7 @@ def test_headers_over_their_limit_are_invalid(stack: Stack, headers: list[Header
     ids=["empty", "cut", "number", "object", "large", "large-in-bytes"],
 )
 def test_a_message_that_is_not_json_rpc_is_invalid(stack: Stack, message: str) -> None:
-    async def scenario(service: SessionServiceStub) -> None:
+    async def scenario(service: Service) -> None:
         await assert_refused(messages(handle(service, post=Post(message=message))), INVALID)
 
     run(stack, scenario)
@@ -292,7 +300,7 @@ def test_a_message_that_is_not_json_rpc_is_invalid(stack: Stack, message: str) -
 
 @requirement("grpc.invalid")
 def test_a_call_without_an_action_is_invalid(stack: Stack) -> None:
-    async def scenario(service: SessionServiceStub) -> None:
+    async def scenario(service: Service) -> None:
         words = await assert_refused(messages(handle(service)), INVALID)
         assert words == "action: set one of post, listen and end"
 
@@ -301,8 +309,9 @@ def test_a_call_without_an_action_is_invalid(stack: Stack) -> None:
 
 @requirement("grpc.invalid")
 def test_a_response_or_a_batch_without_a_session_is_invalid(stack: Stack) -> None:
-    async def scenario(service: SessionServiceStub) -> None:
-        for message in ({"jsonrpc": "2.0", "id": 1, "result": {}}, [request("ping")]):
+    async def scenario(service: Service) -> None:
+        response: Message = {"jsonrpc": "2.0", "id": 1, "result": {}}
+        for message in (response, [request("ping")]):
             answer = handle(service, post=Post(message=json.dumps(message)))
             await assert_refused(messages(answer), INVALID)
 
@@ -311,7 +320,7 @@ def test_a_response_or_a_batch_without_a_session_is_invalid(stack: Stack) -> Non
 
 @requirement("grpc.invalid")
 def test_a_negative_page_size_is_invalid(stack: Stack) -> None:
-    async def scenario(service: SessionServiceStub) -> None:
+    async def scenario(service: Service) -> None:
         await assert_refused(service.ListSessions(ListSessionsRequest(page_size=-1)), INVALID)
 
     run(stack, scenario)
@@ -334,7 +343,7 @@ def test_a_negative_page_size_is_invalid(stack: Stack) -> None:
     ],
 )
 def test_a_page_token_that_nobody_gave_is_invalid(stack: Stack, token: str) -> None:
-    async def scenario(service: SessionServiceStub) -> None:
+    async def scenario(service: Service) -> None:
         await assert_refused(service.ListSessions(ListSessionsRequest(page_token=token)), INVALID)
 
     run(stack, scenario)
@@ -345,7 +354,7 @@ def test_a_page_token_that_nobody_gave_is_invalid(stack: Stack, token: str) -> N
 
 @requirement("grpc.list")
 def test_pages_hold_every_session_once_oldest_first(probe: Stack) -> None:
-    async def scenario(service: SessionServiceStub) -> None:
+    async def scenario(service: Service) -> None:
         created = [f"page-{number}" for number in range(25)]
         await asyncio.gather(*(init(service, each, ADA) for each in created))
         everything = await service.ListSessions(ListSessionsRequest(page_size=1000))
@@ -387,7 +396,7 @@ def test_a_page_holds_100_unless_asked_and_never_more_than_1000(tmp_path: Path) 
 
 @requirement("grpc.list")
 def test_what_is_on_record_about_a_session_is_told(probe: Stack) -> None:
-    async def scenario(service: SessionServiceStub) -> None:
+    async def scenario(service: Service) -> None:
         await open_session(service, "told", ADA)
         held = handle(
             service,
@@ -420,7 +429,7 @@ def test_what_is_on_record_about_a_session_is_told(probe: Stack) -> None:
 def test_cancelling_the_call_cancels_the_request_of_the_modern_era_only(
     probe: Stack, era: str
 ) -> None:
-    async def scenario(service: SessionServiceStub) -> None:
+    async def scenario(service: Service) -> None:
         name = f"cancelled call {era}"
         message, session_id = modern("probe/hold", {"name": name}), ""
         if era == "handshake":

@@ -1,4 +1,4 @@
-"""The orderly end of a session server: what runs is let end or answered for, streams end cleanly, in bounded time."""
+"""The orderly end of a session server: what runs ends in time or is answered for."""
 
 import signal
 from contextlib import ExitStack

@@ -2,23 +2,30 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import grpc
 
 from linkspan.session.v1.session_service_pb2 import ListSessionsRequest
 from linkspan.session.v1.session_service_pb2_grpc import SessionServiceStub
 
-TIMEOUT_SECONDS = 20.0
+if TYPE_CHECKING:
+    from linkspan.session.v1.session_service_pb2_grpc import SessionServiceAsyncStub
+
+Service: TypeAlias = "SessionServiceAsyncStub"
+"""The stub over a channel of grpc.aio; only its types have a name of their own."""
+
+TIMEOUT_SECONDS: Final = 20.0
 
 
 @asynccontextmanager
-async def service_at(target: str) -> AsyncGenerator[SessionServiceStub]:
+async def service_at(target: str) -> AsyncGenerator[Service]:
     """Open a channel until the block is left."""
     async with grpc.aio.insecure_channel(target) as channel:
         yield SessionServiceStub(channel)
 
 
-async def session_ids(service: SessionServiceStub) -> list[str]:
+async def session_ids(service: Service) -> list[str]:
     """Return the ids of all sessions, page by page."""
     ids: list[str] = []
     token = ""

@@ -18,7 +18,7 @@ MAX_MESSAGE_CHARACTERS: Final = 1024
 
 def noted(record: TaskRecord, message: str, now_millis: int) -> TaskRecord | None:
     """Let the task say something of itself."""
-    return _after(record, TaskEvent.NOTED, now_millis, message=message[:MAX_MESSAGE_CHARACTERS])
+    return _after(record, TaskEvent.NOTED, now_millis, message=message)
 
 
 def asked(record: TaskRecord, questions: Mapping[str, str], now_millis: int) -> TaskRecord | None:
@@ -91,7 +91,7 @@ def ended(
         now_millis,
         questions=(),
         outcome_json=outcome_json,
-        message=record.message if message is None else message[:MAX_MESSAGE_CHARACTERS],
+        message=message,
     )
 
 
@@ -124,7 +124,7 @@ def _after(
     return replace(
         record,
         status=status,
-        message=record.message if message is None else message,
+        message=record.message if message is None else message[:MAX_MESSAGE_CHARACTERS],
         questions=record.questions if questions is None else questions,
         asked=record.asked if asked is None else asked,
         outcome_json=outcome_json,

@@ -33,6 +33,7 @@ def test_nothing_set_is_no_status() -> None:
         (None, None, False, False, Code.OK),
         (Code.NOT_FOUND, None, False, False, Code.NOT_FOUND),
         (Code.ABORTED, ABORT, False, False, Code.ABORTED),
+        (Code.OK, ABORT, False, False, Code.OK),
         (None, ValueError(), False, False, Code.UNKNOWN),
         (Code.OK, ValueError(), False, False, Code.UNKNOWN),
         (Code.NOT_FOUND, ValueError(), False, False, Code.NOT_FOUND),

@@ -69,6 +69,7 @@ def test_empty_members_and_blanks_do_not_count() -> None:
         "novalue",
         "=v",
         "A=1",
+        "Aa=1",
         "-a=1",
         "_a=1",
         "a=",

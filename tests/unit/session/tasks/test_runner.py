@@ -243,18 +243,21 @@ def test_a_cancelled_task_hears_of_it_when_it_next_says_something(path: Path) ->
     went_on: list[str] = []
 
     async def scenario(here: Process) -> None:
-        cancelled = asyncio.Event()
+        cancelled, over = asyncio.Event(), asyncio.Event()
 
         async def work(running: RunningTask) -> object:
-            await cancelled.wait()
-            await running.note("still here")
-            went_on.append("went on")
-            return "never"
+            try:
+                await cancelled.wait()
+                await running.note("still here")
+                went_on.append("went on")
+                return "never"
+            finally:
+                over.set()
 
         record = await here.task(work)
         await here.ledger.cancel(record.task_id, ADA)  # as another process would: nobody is told
         cancelled.set()
-        await here.runner.drain()
+        await over.wait()
         assert (await here.seen(record)).status is TaskStatus.CANCELLED
 
     run(path, scenario)
@@ -317,6 +320,7 @@ def test_a_request_that_is_cancelled_while_its_task_is_made_leaves_none_running(
     handler = Watched()
 
     async def scenario(here: Process) -> None:
+        await here.end_of(await here.task(says_hi))  # the lease is held: the record comes first
         asking = asyncio.ensure_future(here.begin(handler))
         await asyncio.sleep(0)  # the handler's task has been made
         await asyncio.sleep(0)  # and is at work on its record
@@ -553,6 +557,26 @@ def test_what_runs_at_shutdown_is_failed_and_stopped(path: Path) -> None:
         assert (over.status, over.outcome_json) == (TaskStatus.FAILED, failure_json(SHUT_DOWN))
 
     run(path, look)
+
+
+def test_a_task_that_does_not_heed_its_cancellation_is_failed_on_record(path: Path) -> None:
+    async def scenario(here: Process) -> None:
+        begun, finish = asyncio.Event(), asyncio.Event()
+
+        async def work(running: RunningTask) -> object:
+            with anyio.CancelScope(shield=True):
+                begun.set()
+                await finish.wait()
+            return "too late"
+
+        record = await here.task(work)
+        await begun.wait()
+        draining = asyncio.ensure_future(here.runner.drain())
+        assert (await here.end_of(record)).outcome_json == failure_json(SHUT_DOWN)
+        finish.set()
+        await draining
+
+    run(path, scenario)
 
 
 def test_nothing_begins_during_shutdown(path: Path) -> None:
