@@ -250,6 +250,12 @@ _ROWS: Final = (
         "A worker that stops answers what it can in time, and tells the others what became of them.",
         _OURS,
     ),
+    (
+        "modern.listen",
+        "A subscription lasts as long as a listening stream may, and ends cleanly at a drain.",
+        _MODERN,
+    ),
+    ("store.private", "The session store is readable by its owner alone.", _OURS),
     # The official suites
     (
         "conformance",

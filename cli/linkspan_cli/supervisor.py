@@ -24,6 +24,7 @@ from linkspan_process.ready import parse_ready_line
 _READY_TIMEOUT_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 5.0
 """How much longer than its own bound a child may take to end before it is killed."""
+_OUTPUT_TIMEOUT_SECONDS: Final = 1.0
 _DEFAULT_APP: Final = Path("examples") / "everything" / "server.py"
 
 
@@ -104,7 +105,9 @@ class _Child:
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
-        await self._reading
+        # Whatever it started itself may hold its output open for as long as it likes.
+        await asyncio.wait({self._reading}, timeout=_OUTPUT_TIMEOUT_SECONDS)
+        self._reading.cancel()
 
     async def _read(self) -> None:
         """Pass on what the process prints, but for its ready line."""

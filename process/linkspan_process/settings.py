@@ -72,7 +72,7 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Settings], *, pref
     defaults = settings()
     for name, declaration in _declarations(settings):
         default = getattr(defaults, name)
-        shown = "none" if default in ("", None) else default
+        shown = default if default or default == 0 else "none"
         parser.add_argument(
             "--" + name.replace("_", "-"),
             dest=name,
@@ -106,6 +106,11 @@ def parse_some_text(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be empty")
     return text
+
+
+def parse_words(text: str) -> frozenset[str]:
+    """Take words separated by commas; white space around them does not count."""
+    return frozenset(word.strip() for word in text.split(",") if word.strip())
 
 
 def parse_path(text: str) -> Path:

@@ -22,6 +22,7 @@ from linkspan_propagation.propagators import Propagators
 
 ExporterName: TypeAlias = Literal["otlp", "console"]
 OtlpProtocol: TypeAlias = Literal["grpc", "http/protobuf"]
+OtlpCompression: TypeAlias = Literal["gzip", "none"]
 
 _SAMPLERS: Final = frozenset(
     {
@@ -56,6 +57,8 @@ class TelemetrySettings:
             made ready for ``protocol``. None means the exporter's own default, on this host.
         protocol: ``OTEL_EXPORTER_OTLP_TRACES_PROTOCOL``, or else ``OTEL_EXPORTER_OTLP_PROTOCOL``;
             ``grpc`` or ``http/protobuf``. Default ``http/protobuf``, as the specification has it.
+        compression: ``OTEL_EXPORTER_OTLP_TRACES_COMPRESSION``, or else
+            ``OTEL_EXPORTER_OTLP_COMPRESSION``; ``gzip`` or ``none``. Default ``none``.
         propagators: ``OTEL_PROPAGATORS``, a list of ``tracecontext``, ``baggage`` or ``none``.
             Default both.
         resource: ``OTEL_RESOURCE_ATTRIBUTES``, and ``OTEL_SERVICE_NAME`` as ``service.name``.
@@ -65,6 +68,7 @@ class TelemetrySettings:
     exporters: tuple[ExporterName, ...] = ()
     endpoint: str | None = None
     protocol: OtlpProtocol = "http/protobuf"
+    compression: OtlpCompression = "none"
     propagators: Propagators = field(default_factory=Propagators)
     resource: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -73,7 +77,8 @@ class TelemetrySettings:
         """Read the variables.
 
         Also checked, though the SDK reads them itself: ``OTEL_TRACES_SAMPLER`` and its argument,
-        and the four ``OTEL_BSP_*`` numbers. The SDK logs a bad one and goes on with its default.
+        the four ``OTEL_BSP_*`` numbers, and ``OTEL_EXPORTER_OTLP_TIMEOUT``. The SDK logs a bad one
+        and goes on with its default, as a rule.
 
         Raises:
             TelemetryConfigurationError: a value that cannot be honoured.
@@ -84,11 +89,13 @@ class TelemetrySettings:
             return cls(disabled=True, propagators=propagators)
         _check_sampler(environ)
         _check_batches(environ)
+        _check_timeout(environ)
         protocol = _protocol(environ)
         return cls(
             exporters=_exporters(environ),
             endpoint=_endpoint(environ, protocol),
             protocol=protocol,
+            compression=_compression(environ),
             propagators=propagators,
             resource=_resource(environ),
         )
@@ -170,6 +177,26 @@ def _endpoint(environ: Mapping[str, str], protocol: OtlpProtocol) -> str | None:
         # path of its own for each signal below the common address, none below one for traces.
         return f"{value.rstrip('/')}/v1/traces"
     return value
+
+
+def _compression(environ: Mapping[str, str]) -> OtlpCompression:
+    variable, value = _otlp_variable(environ, "COMPRESSION")
+    if value == "gzip":
+        return "gzip"
+    if value in {"", "none"}:
+        return "none"
+    raise TelemetryConfigurationError(variable, value, "gzip or none")
+
+
+def _check_timeout(environ: Mapping[str, str]) -> None:
+    variable, value = _otlp_variable(environ, "TIMEOUT")
+    try:
+        timeout_seconds = float(value or "10")
+    except ValueError:
+        timeout_seconds = 0.0
+    if not 0.0 < timeout_seconds < float("inf"):
+        # The specification counts milliseconds, OpenTelemetry for Python seconds.
+        raise TelemetryConfigurationError(variable, value, "a number of seconds above 0")
 
 
 def _resource(environ: Mapping[str, str]) -> Mapping[str, str]:

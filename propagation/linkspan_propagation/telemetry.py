@@ -15,6 +15,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import grpc
 from opentelemetry import trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.propagators.composite import CompositePropagator
@@ -22,6 +23,7 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from linkspan_propagation import conventions
+from linkspan_propagation.errors import TelemetryConfigurationError
 from linkspan_propagation.propagators import Propagators, use_propagators
 from linkspan_propagation.settings import ExporterName, TelemetrySettings, read_propagators
 
@@ -115,9 +117,9 @@ def set_up_telemetry(
             ``OTEL_RESOURCE_ATTRIBUTES`` has one.
         service_version: ``service.version``, on the same terms.
         environ: usually ``os.environ``. What this function decides, it decides by this mapping:
-            exporters, endpoint, protocol, propagators, resource, disabling. The rest the SDK and
-            its exporters read from ``os.environ`` by themselves: sampler, batch sizes, limits, and
-            the headers, certificates, compression and timeouts of ``OTEL_EXPORTER_OTLP_*``.
+            exporters, endpoint, protocol, compression, propagators, resource, disabling. The rest
+            the SDK and its exporters read from ``os.environ`` by themselves: sampler, batch sizes,
+            limits, and the headers, certificates and timeouts of ``OTEL_EXPORTER_OTLP_*``.
 
     Returns:
         A handle to shut down. Nothing is installed where ``OTEL_SDK_DISABLED`` is true, where no
@@ -143,7 +145,13 @@ def set_up_telemetry(
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - the SDK only where it is used
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
 
-    exporters = [_exporter(name, settings) for name in settings.exporters]
+    try:
+        exporters = [_exporter(name, settings) for name in settings.exporters]
+    except Exception as error:
+        # Whatever an exporter reads from the environment by itself and does not like.
+        raise TelemetryConfigurationError(
+            "OTEL_EXPORTER_OTLP_*", " ".join(str(error).split()), "what the exporter takes"
+        ) from error
     provider = TracerProvider(
         resource=Resource.create(
             {
@@ -185,10 +193,18 @@ def _exporter(name: ExporterName, settings: TelemetrySettings) -> "SpanExporter"
     if settings.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as over_grpc  # noqa: PLC0415
 
-        return over_grpc.OTLPSpanExporter(endpoint=settings.endpoint)
+        # Handed over, for this exporter takes no "none" from the environment.
+        gzips = settings.compression == "gzip"
+        return over_grpc.OTLPSpanExporter(
+            endpoint=settings.endpoint,
+            compression=grpc.Compression.Gzip if gzips else grpc.Compression.NoCompression,
+        )
+    from opentelemetry.exporter.otlp.proto.http import Compression  # noqa: PLC0415
     from opentelemetry.exporter.otlp.proto.http import trace_exporter as over_http  # noqa: PLC0415
 
-    return over_http.OTLPSpanExporter(endpoint=settings.endpoint)
+    return over_http.OTLPSpanExporter(
+        endpoint=settings.endpoint, compression=Compression(settings.compression)
+    )
 
 
 def _processor(name: ExporterName, exporter: "SpanExporter") -> Any:

@@ -7,6 +7,7 @@ one, or one to nothing, is dropped.
 import asyncio
 import itertools
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,12 +24,14 @@ from linkspan_contract.envelope import (
     is_request_id,
 )
 from linkspan_propagation import inject_into_fields
-from linkspan_session.calls import SESSION_ENDED, TIMED_OUT, same_id
-from linkspan_session.events import request_event
+from linkspan_session.calls import SESSION_ENDED, TIMED_OUT
+from linkspan_session.events import notification_event, request_event
 from linkspan_session.kernel import AskError, Failed, OnProgress
 
 logger = logging.getLogger(__name__)
 _tracer: Final = trace.get_tracer("linkspan.session")
+
+_PREFIX_BYTES: Final = 6
 
 UNDELIVERED: Final = Failed(-32000, "The client is not listening")
 """How a request ends that there was no stream for; the SDKs' "connection closed"."""
@@ -48,8 +51,11 @@ class Asks:
     """What one session's handlers wait for. Ids are unique within the session."""
 
     def __init__(self) -> None:
+        # Unique in every process that ever serves the session: an answer that was on its way while
+        # a process died must not be taken for the answer to a later question.
+        self._prefix = secrets.token_urlsafe(_PREFIX_BYTES)
         self._ids = itertools.count(1)
-        self._waiting: dict[RequestId, _Ask] = {}
+        self._waiting: dict[str, _Ask] = {}
 
     async def ask(
         self,
@@ -64,7 +70,7 @@ class Asks:
 
         Cancelling it forgets the request: a later answer is dropped.
         """
-        request_id = next(self._ids)
+        request_id = f"{self._prefix}.{next(self._ids)}"
         ask = _Ask(asyncio.get_running_loop().create_future(), on_progress)
         self._waiting[request_id] = ask
         try:
@@ -121,10 +127,7 @@ class Asks:
                 ask.answer.set_result(Response(request_id, None, reason))
 
     def _find(self, request_id: RequestId) -> _Ask | None:
-        for waiting_id, ask in self._waiting.items():
-            if same_id(waiting_id, request_id):
-                return ask
-        return None
+        return self._waiting.get(str(request_id))
 
     @staticmethod
     async def _ask(
@@ -149,6 +152,8 @@ class Asks:
                     raise AskError(UNDELIVERED)
                 response = await ask.answer
         except TimeoutError:
+            gone = {"requestId": request_id, "reason": TIMED_OUT.message}
+            await send(notification_event("notifications/cancelled", gone))
             raise AskError(TIMED_OUT) from None
         if response.result is not None:
             return response.result

@@ -76,7 +76,7 @@ class RunningCalls:
         stream: AnswerStream,
         answer: Coroutine[Any, Any, Answer],
         *,
-        timeout_seconds: float,
+        timeout_seconds: float | None,
         before_answer: BeforeAnswer | None = None,
     ) -> RunningCall:
         """Run `answer` in a task and finish `stream` with what it returns.
@@ -86,7 +86,7 @@ class RunningCalls:
             call: The handler's context, to tell it of a cancellation.
             stream: Where the answer goes; it always ends, whatever happens.
             answer: The handler's work.
-            timeout_seconds: How long the work may take.
+            timeout_seconds: How long the work may take; None for as long as it likes.
             before_answer: Runs between the work and its answer.
         """
         running = RunningCall(request, call, stream)
@@ -98,9 +98,11 @@ class RunningCalls:
 
     def stop(self, request_id: RequestId, answer: Failed) -> None:
         """Stop what runs under an id; an id that nothing runs under is no error."""
-        for running in list(self._running):
-            if same_id(running.request.id, request_id):
-                running.stop(answer)
+        exact = [each for each in self._running if each.request.id == request_id]
+        # Clients that write 7 as "7" are known.
+        loose = [each for each in self._running if str(each.request.id) == str(request_id)]
+        for running in exact or loose:
+            running.stop(answer)
 
     def stop_all(self, answer: Failed) -> None:
         """Stop everything."""
@@ -117,7 +119,7 @@ class RunningCalls:
         self,
         running: RunningCall,
         answer: Coroutine[Any, Any, Answer],
-        timeout_seconds: float,
+        timeout_seconds: float | None,
         before_answer: BeforeAnswer | None,
     ) -> None:
         stream = running.stream
@@ -140,7 +142,7 @@ class RunningCalls:
 
     @staticmethod
     async def _outcome(
-        running: RunningCall, answer: Coroutine[Any, Any, Answer], timeout_seconds: float
+        running: RunningCall, answer: Coroutine[Any, Any, Answer], timeout_seconds: float | None
     ) -> Answer:
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -153,8 +155,3 @@ class RunningCalls:
             return running.stopped_with
         # A handler may swallow its cancellation; the client still gets the answer it asked for.
         return running.stopped_with or outcome
-
-
-def same_id(one: RequestId, other: RequestId) -> bool:
-    """Tell whether two ids name one request; clients that write 7 as "7" are known."""
-    return one == other or str(one) == str(other)

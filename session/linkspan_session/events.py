@@ -98,4 +98,7 @@ def _call(method: str, params: Mapping[str, Any] | None) -> JsonObject:
 
 
 def _message_event(message: JsonObject, kind: MessageKind.ValueType) -> HandleRequestResponse:
-    return HandleRequestResponse(message=Message(json=encode(message), kind=kind))
+    text = encode(message)
+    if len(text) > MAX_ANSWER_BYTES:
+        raise ValueError(f"a message to the client is over {MAX_ANSWER_BYTES} bytes")
+    return HandleRequestResponse(message=Message(json=text, kind=kind))

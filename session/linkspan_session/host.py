@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -33,6 +34,7 @@ from linkspan_session.errors import (
     InvalidRequestError,
     SessionIdTakenError,
     SessionNotFoundError,
+    StoreUnavailableError,
 )
 from linkspan_session.events import accepted_event, answer_event, ended_event
 from linkspan_session.exchange import Exchange
@@ -57,6 +59,12 @@ logger = logging.getLogger(__name__)
 _TOUCH_EVERY_MILLIS: Final = 60_000
 """How stale `last_active_millis` may get on record, so that a request costs no commit."""
 
+_ANSWER_MARGIN_SECONDS: Final = 0.25
+"""How much earlier than its caller a handler is stopped, so that the answer still arrives."""
+
+LISTEN_METHOD: Final = "subscriptions/listen"
+"""The request of MCP 2026-07-28 whose answer is a stream that lasts as long as its caller likes."""
+
 _ALREADY_INITIALIZED: Final = Failed(INVALID_REQUEST, "The session is already initialized")
 
 
@@ -66,7 +74,7 @@ class _Terms:
 
     headers: HeaderPairs
     single_answer: bool
-    timeout_seconds: float
+    timeout_seconds: float | None
 
 
 class SessionHost:
@@ -151,12 +159,10 @@ class SessionHost:
             SessionNotFoundError: There is no such session for this principal.
         """
         parsed = _parse(message)
-        if not isinstance(parsed, Response):  # what runs may be waiting for it
+        if _asks(parsed):  # anything else may be what a running handler waits for
             self._check_not_draining()
         live = None if session_id is None else await self._find(session_id, principal)
-        timeout = self._request_timeout_seconds
-        if timeout_seconds is not None:
-            timeout = min(timeout, timeout_seconds)
+        timeout = self._timeout(parsed, timeout_seconds)
         terms = _Terms(headers, single_answer, timeout)
         with lending(self._hosting(principal)):
             if live is None:
@@ -208,14 +214,14 @@ class SessionHost:
         record = await self._store.get(session_id)
         if record is None:
             raise SessionNotFoundError
-        return record, self._in_flight(session_id)
+        return record, self.in_flight(session_id)
 
     async def list_page(
         self, after: tuple[int, SessionId] | None, limit: int
     ) -> list[tuple[SessionRecord, int]]:
         """Return a page of records, each with how many of its requests run here."""
         records = await self._store.list_page(after, limit)
-        return [(record, self._in_flight(record.session_id)) for record in records]
+        return [(record, self.in_flight(record.session_id)) for record in records]
 
     async def drain(self, grace_seconds: float) -> None:
         """Take no more calls, let those that run end, and stop what has not ended in time."""
@@ -286,11 +292,12 @@ class SessionHost:
             raise InvalidRequestError("send one message at a time: this version has no batches")
         requests = [each for each in batch.messages if isinstance(each, Request)]
         stream = BatchStream(exchange, len(requests))
+        # First what may fail as a whole; once a request has begun, the batch has begun.
         for message in batch.messages:
-            if isinstance(message, Request):
-                self._start(live, message, stream, terms)
-            else:
+            if not isinstance(message, Request):
                 await self._take(live, message, terms.headers)
+        for request in requests:
+            self._start(live, request, stream, terms)
         if not requests:
             exchange.finish(accepted_event())
 
@@ -343,14 +350,16 @@ class SessionHost:
 
     async def _after_initialize(self, live: LiveSession, answer: Answer) -> None:
         """Put a handshake on record before the client hears of it; drop a session without one."""
-        live.initializing = False
         handshake = handshake_of(live.connection)
-        if not isinstance(answer, Result) or handshake is None:
-            await self._end(live)
-            return
-        if not await self._store.save_handshake(live.record.session_id, handshake):
-            raise SessionNotFoundError
-        live.record = dataclasses.replace(live.record, handshake=handshake)
+        try:
+            if not isinstance(answer, Result) or handshake is None:
+                await self._end(live)
+                return
+            if not await self._store.save_handshake(live.record.session_id, handshake):
+                raise SessionNotFoundError
+            live.record = dataclasses.replace(live.record, handshake=handshake)
+        finally:
+            live.initializing = False
 
     # --- notifications and responses -------------------------------------------------------------
 
@@ -416,30 +425,57 @@ class SessionHost:
                     record, self._hosted, self._tasks, self._log, self._streams, self._now_millis
                 )
                 self._live[session_id] = live
+        if live.record.principal == principal:
+            await self._touch(live)
         if live.ended or live.record.principal != principal:
             raise SessionNotFoundError
-        await self._touch(live)
         return live
 
     async def _touch(self, live: LiveSession) -> None:
+        """Put on record that the session was used, as far as the store can be had."""
         now = self._now_millis()
-        if now - live.record.last_active_millis >= _TOUCH_EVERY_MILLIS:
+        if now - live.record.last_active_millis < _TOUCH_EVERY_MILLIS:
+            return
+        live.record = dataclasses.replace(live.record, last_active_millis=now)
+        with suppress(StoreUnavailableError):
             await self._store.touch(live.record.session_id, now)
-            live.record = dataclasses.replace(live.record, last_active_millis=now)
 
     async def _end(self, live: LiveSession) -> None:
-        """End a session. It stays findable, as ended, until its record is gone."""
+        """End a session, to the end even if its caller goes away in between."""
+        ending = self._tasks.create_task(self._end_whole(live))
+        failure = await asyncio.shield(ending)
+        if failure is not None:
+            raise failure
+
+    async def _end_whole(self, live: LiveSession) -> StoreUnavailableError | None:
+        """End a session; it stays findable, as ended, until its record is gone.
+
+        Returns:
+            Why it was not ended, if it was not: what a task raises would end the whole server.
+        """
         live.ended = True
         try:
             await self._store.delete(live.record.session_id)
-        except BaseException:
+        except StoreUnavailableError as error:
             live.ended = False
-            raise
+            return error
         live.end()
         self._live.pop(live.record.session_id, None)
         await self._hosted.disconnect(live.connection)
+        return None
 
-    def _in_flight(self, session_id: SessionId) -> int:
+    def _timeout(self, parsed: Envelope | Batch, caller_seconds: float | None) -> float | None:
+        """Say how long a message's handler may run, in seconds; None for as long as its caller."""
+        if isinstance(parsed, Request) and parsed.method == LISTEN_METHOD:
+            return None
+        if caller_seconds is None:
+            return self._request_timeout_seconds
+        # The handler is stopped a little before its caller gives up, so that it is heard why.
+        margin = min(_ANSWER_MARGIN_SECONDS, caller_seconds / 10)
+        return min(self._request_timeout_seconds, caller_seconds - margin)
+
+    def in_flight(self, session_id: SessionId) -> int:
+        """Return how many requests of a session run here."""
         live = self._live.get(session_id)
         return 0 if live is None else len(live.calls)
 
@@ -451,6 +487,13 @@ class SessionHost:
     def _check_not_draining(self) -> None:
         if self._draining:
             raise DrainingError
+
+
+def _asks(parsed: Envelope | Batch) -> bool:
+    """Tell whether a message begins something that is owed an answer."""
+    if isinstance(parsed, Batch):
+        return any(isinstance(each, Request) for each in parsed.messages)
+    return isinstance(parsed, Request)
 
 
 def _parse(message: str) -> Envelope | Batch:

@@ -15,7 +15,7 @@ import logging
 import sys
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, cast
 
@@ -44,6 +44,7 @@ from opentelemetry.trace import get_current_span
 
 from linkspan_contract.envelope import INTERNAL_ERROR, JsonObject, Request, RequestId
 from linkspan_propagation import inject_into_fields
+from linkspan_session.errors import AppError
 from linkspan_session.store import Handshake
 
 logger = logging.getLogger(__name__)
@@ -365,18 +366,31 @@ class HostedServer:
     async def hear(
         self, connection: Connection, call: Call, method: str, params: JsonObject | None
     ) -> None:
-        """Handle a notification of a session; the SDK logs what its handler raises."""
+        """Handle a notification of a session; what its handler raises is logged."""
         runner = ServerRunner(self._server, connection, self._lifespan_state)
         try:
             await runner.on_notify(call, method, _nest(params))
+        except BaseException as error:
+            if _is_ours(error):
+                raise
+            logger.exception("the handler of %s failed", method)
         finally:
             call.close()
 
 
 @asynccontextmanager
 async def hosting(server: Server[Any]) -> AsyncGenerator[HostedServer]:
-    """Enter the server's lifespan, once for all sessions, and leave it at the end."""
-    async with server.lifespan(server) as lifespan_state:
+    """Enter the server's lifespan, once for all sessions, and leave it at the end.
+
+    Raises:
+        AppError: The lifespan failed before it was entered.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            lifespan_state = await stack.enter_async_context(server.lifespan(server))
+        except Exception as error:
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise AppError(f"the lifespan of {server.name!r} failed: {what}") from error
         yield HostedServer(server, lifespan_state)
 
 
@@ -449,15 +463,14 @@ def _nest(params: JsonObject | None) -> JsonObject | None:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Tell an end that was asked for from what user code raised, `sys.exit()` included."""
-    match error:
-        case asyncio.CancelledError():
-            task = asyncio.current_task()
-            return task is not None and task.cancelling() > 0
-        case Exception() | SystemExit():
-            return False
-        case _:
-            return True
+    """Tell an end that was asked for from what user code raised, whatever that is.
+
+    What is not ours must not get any further: one handler would end the process for all sessions.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, GeneratorExit)
 
 
 def _failed(error: BaseException, method: str) -> Failed:

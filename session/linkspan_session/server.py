@@ -60,6 +60,10 @@ def run(config: SessionConfig, environ: Mapping[str, str], *, with_parent: bool)
         The exit status of the process.
     """
     set_up_logs(config.log_level)
+    # gRPC tells of each caller that left while it was written to, with a stack trace.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(
+        lambda record: not record.getMessage().startswith("ExecuteBatchError")
+    )
     return run_service(
         "session",
         partial(_serve, config, environ),

@@ -34,6 +34,8 @@ SPAN_NAMES: Final = {
 }
 """What the spans of these methods are called, for dashboards that know them by these names."""
 
+_MAX_CLIENT_CHARS: Final = 256
+
 _MAX_MILLIS: Final = 2**53
 """More milliseconds than any clock shows, and few enough for any store."""
 
@@ -52,7 +54,8 @@ class SessionServicer(SessionServiceServicer):
             record, created = await self._host.init(
                 _session_id(request.session_id), _principal(request.principal)
             )
-            return service.InitResponse(session=_session(record, 0), created=created)
+            in_flight = self._host.in_flight(record.session_id)
+            return service.InitResponse(session=_session(record, in_flight), created=created)
         except Exception as error:  # noqa: BLE001 - every failure leaves as a status
             await _abort(context, error)
 
@@ -64,6 +67,8 @@ class SessionServicer(SessionServiceServicer):
         """Do one thing for a client, and stream what comes of it."""
         try:
             exchange = await self._open(request, context)
+            # Says that the request was taken: from here on its client may go away.
+            await context.send_initial_metadata(())
             try:
                 async for event in exchange.events():
                     yield event
@@ -201,8 +206,8 @@ def _session(record: SessionRecord, in_flight: int) -> nouns.Session:
             else nouns.SessionState.SESSION_STATE_CREATED
         ),
         protocol_version=handshake.protocol_version if handshake else "",
-        client_name=name,
-        client_version=version,
+        client_name=name[:_MAX_CLIENT_CHARS],
+        client_version=version[:_MAX_CLIENT_CHARS],
         create_time=_timestamp(record.created_millis),
         last_active_time=_timestamp(record.last_active_millis),
         requests_in_flight=in_flight,

@@ -132,6 +132,7 @@ class EventStream:
         self._exchange = exchange
         self._sequence = record.last_sequence
         self._opened = opened
+        self._over = False
         self._turn = asyncio.Lock()
 
     @property
@@ -158,16 +159,19 @@ class EventStream:
         async with self._turn:
             if self._opened:
                 await self._put_on_record(event, last=True)
+            self._over = True
             if self._exchange is not None:
                 self._exchange.finish(event)
 
     def fail(self, error: Exception) -> None:
         """See `AnswerStream.fail`."""
+        self._over = True
         if self._exchange is not None:
             self._exchange.fail(error)
 
     def abort(self) -> None:
         """See `AnswerStream.abort`."""
+        self._over = True
         self.close_reader()
 
     def close_reader(self) -> None:
@@ -179,11 +183,13 @@ class EventStream:
     async def close_on_purpose(self) -> None:
         """End what is read because the handler wants it so; the client knows where to come back."""
         await self.open()
-        self.close_reader()
+        if self._log is not None:  # else nobody could come back for the rest
+            self.close_reader()
 
     def forget(self) -> None:
         """Put nothing on record any more: the session is going."""
         self._log = None
+        self._over = True
 
     def offer(self, event: HandleRequestResponse) -> bool:
         """Send to the reader without waiting; one that lags too far behind is cut off."""
@@ -209,6 +215,8 @@ class EventStream:
         Raises:
             EventUnknownError: There is no such event, or what follows it is not kept any more.
         """
+        if after is not None and after > self._sequence:
+            raise EventUnknownError
         self.close_reader()  # first: a handler that waits for it holds the turn
         async with self._turn:
             if self._log is None:
@@ -218,7 +226,11 @@ class EventStream:
             exchange.offer(self._opened_event(seen, resumed=after is not None))
             for event in missed:
                 exchange.offer(event)
-            self._exchange = exchange
+            self.close_reader()  # whoever came in between
+            if self._over:
+                exchange.finish()
+            else:
+                self._exchange = exchange
 
     async def _open(self) -> None:
         if self._opened:
@@ -247,16 +259,25 @@ class EventStream:
         """Number a message and put it on record; one that cannot be goes out without a number."""
         if self._log is None:
             return False
+        writing = asyncio.ensure_future(self._append(self._log, event, last=last))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            # The store goes on with what it was given: the turn is kept until it is known how that
+            # ended, or the number would be given out twice.
+            while not writing.done():
+                await asyncio.wait({writing})
+            if writing.result():
+                self.offer(event)
+            raise
+
+    async def _append(self, log: EventLog, event: HandleRequestResponse, *, last: bool) -> bool:
         sequence = self._sequence + 1
         event.message.event_id = event_id(self.record.stream_id, sequence)
+        session_id, stream_id = self.record.session_id, self.record.stream_id
+        message = event.message.SerializeToString()
         try:
-            await self._log.append(
-                self.record.session_id,
-                self.record.stream_id,
-                sequence,
-                event.message.SerializeToString(),
-                last=last,
-            )
+            await log.append(session_id, stream_id, sequence, message, last=last)
         except StoreUnavailableError:
             event.message.ClearField("event_id")
             return False

@@ -252,7 +252,7 @@ def test_what_a_handler_raises_stays_in_the_log(
 
 
 @requirement("error.handler")
-def test_what_a_tool_raises_is_no_secret_told(session: Peer) -> None:
+def test_what_a_tool_means_its_client_to_read_is_told(session: Peer) -> None:
     answer = session.call("fail", message="out of paper")
     assert answer.result["isError"] is True
     assert "out of paper" in answer.result["content"][0]["text"]

@@ -75,8 +75,8 @@ def test_a_body_that_is_not_json_gets_400(peer: Peer, body: bytes) -> None:
         ('{"jsonrpc":"2.0","id":null,"method":"ping"}', None),
     ],
 )
-def test_json_that_is_no_message_gets_400(peer: Peer, message: str, answered_id: object) -> None:
-    answer = peer.send("POST", message.encode())
+def test_json_that_is_no_message_gets_400(session: Peer, message: str, answered_id: object) -> None:
+    answer = session.send("POST", message.encode())
     assert (answer.status, answer.code) == (400, INVALID_REQUEST)
     assert answer.final["id"] == answered_id
 

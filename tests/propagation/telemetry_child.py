@@ -1,7 +1,7 @@
 """A process that sets up telemetry, records one span, and tells what it found.
 
 ``telemetry_child.py WAY``: ``plain`` shuts down, ``exit`` leaves it to the exit of the process, and
-``present`` installs a provider of its own before.
+``present`` installs a provider of its own before. GIVEN, as JSON, stands for the environment.
 """
 
 import json
@@ -27,7 +27,8 @@ def main() -> None:
         own = TracerProvider()
         trace.set_tracer_provider(own)
     try:
-        telemetry = set_up_telemetry("ours", service_version="1.2.3", environ=os.environ)
+        given = json.loads(os.environ.get("GIVEN", "null"))
+        telemetry = set_up_telemetry("ours", service_version="1.2.3", environ=given or os.environ)
     except TelemetryConfigurationError as error:
         print(json.dumps({"error": str(error)}))
         return

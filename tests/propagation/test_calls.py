@@ -101,8 +101,21 @@ async def refusal(port: int, form: Form, kind: str, metadata: Any) -> tuple[str,
         (("a key", "v"),),
         (("k", "v\n"),),
         (("a", "b", "c"),),
+        (("a",),),
+        {"k": "v"},
     ],
-    ids=["surrogate", "number", "number-key", "text-bin", "upper", "blank", "line-feed", "triple"],
+    ids=[
+        "surrogate",
+        "number",
+        "number-key",
+        "text-bin",
+        "upper",
+        "blank",
+        "line-feed",
+        "triple",
+        "single",
+        "mapping",
+    ],
 )
 def test_metadata_that_cannot_be_sent_are_refused_as_by_bare_grpc(
     metadata: Any, kind: str, form: Form, port: int

@@ -79,11 +79,11 @@ def test_a_wait_ends_when_what_is_waited_for_arrives(
     receiver: OtlpReceiver, provider: TracerProvider
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(receiver.wait_for, lambda spans: len(spans) == 2, 10, "two spans")
+        waiting = pool.submit(receiver.wait_for, lambda spans: len(spans) == 2, 30, "two spans")
         for name in ("first", "second"):
             provider.get_tracer("scope").start_span(name).end()
             provider.force_flush()
-        assert [span.name for span in waiting.result(10)] == ["first", "second"]
+        assert [span.name for span in waiting.result(5)] == ["first", "second"]
     receiver.clear()
     assert receiver.spans() == []
 

@@ -316,6 +316,7 @@ def test_a_traced_channel_is_a_channel() -> None:
                 channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
             )
             assert await call(channel) == b"q"
+            assert not waiting.done()
             await channel.close()
             await asyncio.wait_for(waiting, 5)
             assert channel.get_state() is grpc.ChannelConnectivity.SHUTDOWN

@@ -137,9 +137,13 @@ def test_the_sdks_sampler_is_the_environments() -> None:
     assert result["fields"] == ["traceparent"]
 
 
-def test_propagators_are_chosen_for_this_library_and_for_others() -> None:
-    result = found("plain", {"OTEL_PROPAGATORS": "baggage"})
+def test_propagators_are_chosen_for_this_library_and_for_others_by_the_mapping_given() -> None:
+    with OtlpReceiver() as receiver:
+        given = {**receiver.environ(), "OTEL_PROPAGATORS": "baggage"}
+        result = found("plain", {"GIVEN": json.dumps(given)})
+    assert result["installed"]
     assert result["textmap"] == ["baggage"]
+    assert result["fields"] == []
 
 
 def test_a_value_that_cannot_be_honoured_is_one_clear_error() -> None:
@@ -147,6 +151,27 @@ def test_a_value_that_cannot_be_honoured_is_one_clear_error() -> None:
     assert result == {
         "error": "OTEL_TRACES_EXPORTER='zipkin' cannot be used: expected otlp, console or none"
     }
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_a_span_arrives_over_grpc_in_each_compression(compression: str) -> None:
+    with OtlpReceiver() as receiver:
+        env = {**receiver.environ(), "OTEL_EXPORTER_OTLP_COMPRESSION": compression}
+        assert found("plain", env)["shut_down"]
+        assert [span.name for span in receiver.spans()] == ["the span"]
+
+
+def test_what_an_exporter_refuses_is_one_clear_error() -> None:
+    env = {
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "https://127.0.0.1:1",
+        "OTEL_PYTHON_EXPORTER_OTLP_GRPC_CREDENTIAL_PROVIDER": "nobody",
+    }
+    error = found("plain", env)["error"]
+    assert error.startswith("OTEL_EXPORTER_OTLP_*=")
+    assert "nobody" in error
+    assert "\n" not in error
 
 
 def test_a_collector_that_never_answers_does_not_hold_up_the_end() -> None:

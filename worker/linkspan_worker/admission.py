@@ -46,6 +46,9 @@ from linkspan_worker.headers import EVENT_STREAM, JSON, Accepted, Headers, accep
 
 SESSION_ID_HEADER: Final = "mcp-session-id"
 
+LISTEN_METHOD: Final = "subscriptions/listen"
+"""The request of MCP 2026-07-28 whose answer is a stream that lasts as long as its client likes."""
+
 ALLOWED_METHODS: Final = "GET, POST, DELETE, OPTIONS"
 
 _TASK_METHODS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
@@ -263,8 +266,14 @@ def _refusal_of_rejection(rejection: InboundLadderRejection) -> Refusal:
 
 
 def _refuse_method_in_modern_era(headers: Headers) -> None:
-    if era_of(headers) is Era.MODERN:
-        raise RefusedError(method_not_allowed("POST, OPTIONS"))
+    if era_of(headers) is Era.HANDSHAKE:
+        return
+    unsupported = unsupported_protocol_version_rejection(
+        headers.get(MCP_PROTOCOL_VERSION_HEADER) or ""
+    )
+    if unsupported is not None:
+        raise RefusedError(_refusal_of_rejection(unsupported))
+    raise RefusedError(method_not_allowed("POST, OPTIONS"))
 
 
 def _required_session_id(headers: Headers) -> str:

@@ -37,7 +37,7 @@ class WorkerApp:
         if path in (MCP_PATH, MCP_PATH + "/"):
             await self._endpoint(scope, receive, send)
             return
-        reply = Reply(send)
+        reply = Reply(send, stall_seconds=_READY_TIMEOUT_SECONDS)
         match path:
             case "/healthz":
                 await reply.json(HTTPStatus.OK, '{"status":"alive"}')

@@ -9,6 +9,7 @@ from linkspan_process.settings import (
     parse_seconds,
     parse_some_text,
     parse_text,
+    parse_words,
     setting,
 )
 
@@ -53,6 +54,19 @@ class WorkerConfig:
         help="the Mcp-Param-* header whose value decides which session server is asked, for "
         "requests without a session (default: none)",
         metavar="NAME",
+    )
+    allowed_origins: frozenset[str] = setting(
+        frozenset[str](),
+        parse=parse_words,
+        help="the origins of web pages that may send requests, beside those of this machine, "
+        "separated by commas",
+        metavar="ORIGINS",
+    )
+    stall_timeout: float = setting(
+        30.0,
+        parse=parse_seconds,
+        help="how long a client may take nothing of its answer before it is cut off, in seconds",
+        metavar="SECONDS",
     )
     comment_every: float = setting(
         25.0,

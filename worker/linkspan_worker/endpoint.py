@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 import uuid
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
@@ -22,7 +22,9 @@ from linkspan_contract.envelope import INTERNAL_ERROR, Batch, Envelope, Request,
 from linkspan_contract.limits import MAX_HEADERS, MAX_MESSAGE_BYTES
 from linkspan_worker.admission import (
     ALLOWED_METHODS,
+    LISTEN_METHOD,
     SESSION_ID_HEADER,
+    Alone,
     InSession,
     Opening,
     Post,
@@ -40,8 +42,8 @@ from linkspan_worker.admission import (
 from linkspan_worker.failures import Refusal, refusal_of
 from linkspan_worker.headers import ANY_ANSWER, Accepted, Headers
 from linkspan_worker.origin import refuse_rebinding
-from linkspan_worker.relay import ClientGoneError, Receive, Relay
-from linkspan_worker.reply import Reply, Send
+from linkspan_worker.relay import Ending, Receive, Relay
+from linkspan_worker.reply import ClientGoneError, Reply, Send
 from linkspan_worker.request_span import RequestSpan
 from linkspan_worker.session_client import (
     Principal,
@@ -55,6 +57,9 @@ Scope: TypeAlias = MutableMapping[str, Any]
 
 ANONYMOUS: Final = Principal()
 """Whom every session belongs to as long as nobody is asked who they are."""
+
+ABORT_EXTENSION: Final = "linkspan.abort"
+"""The ASGI extension whose `abort` breaks the connection."""
 
 _SESSION_ID_BYTES: Final = 24
 _INIT_TIMEOUT_SECONDS: Final = 10.0
@@ -100,8 +105,10 @@ class McpEndpoint:
         request_timeout_seconds: float,
         listen_timeout_seconds: float,
         comment_every_seconds: float,
+        stall_seconds: float,
         routing_header: str,
         loopback_only: bool,
+        allowed_origins: frozenset[str],
     ) -> None:
         """Make the endpoint.
 
@@ -110,18 +117,23 @@ class McpEndpoint:
             request_timeout_seconds: How long a request may take.
             listen_timeout_seconds: How long a listening stream lives before it ends cleanly.
             comment_every_seconds: How long a stream may be silent before a comment is sent.
+            stall_seconds: How long a client may take nothing of its answer before it is cut off.
             routing_header: The header whose value is the routing key of requests without a session,
                 in lower case; empty for none.
             loopback_only: Whether requests that name another host than this machine are refused.
+            allowed_origins: The origins of web pages that may talk to the worker, beside those of
+                this machine.
         """
         self._loopback_only = loopback_only
+        self._allowed_origins = allowed_origins
         self._sessions = sessions
         self._request_timeout_seconds = request_timeout_seconds
-        self._listen_timeout_seconds = listen_timeout_seconds
         self._comment_every_seconds = comment_every_seconds
+        self._stall_seconds = stall_seconds
         self._routing_header = routing_header
         self._draining = asyncio.Event()
         self._overdue = asyncio.Event()
+        self._end_of_listening = Ending(self._draining, listen_timeout_seconds, quietly=True)
 
     def drain(self) -> None:
         """End the listening streams, which would not end by themselves."""
@@ -141,7 +153,11 @@ class McpEndpoint:
         span = RequestSpan(scope, arrival.headers, envelope, started_nanos=started_nanos)
         relay = Relay(
             receive,
-            Reply(send),
+            Reply(
+                send,
+                stall_seconds=self._stall_seconds,
+                abort=_abort_of(scope),
+            ),
             span,
             era=era_of(arrival.headers),
             accepted=arrival.accepted,
@@ -159,7 +175,9 @@ class McpEndpoint:
             span.end(relay.reply.status)
 
     async def _arrive(self, method: str, headers: Headers, receive: Receive) -> _Arrival:
-        rebinding = refuse_rebinding(headers) if self._loopback_only else None
+        rebinding = refuse_rebinding(
+            headers, loopback_only=self._loopback_only, allowed_origins=self._allowed_origins
+        )
         if rebinding is not None:
             return _Arrival(headers, ANY_ANSWER, refused=RefusedError(rebinding))
         return await _judge(method, headers, receive)
@@ -178,15 +196,11 @@ class McpEndpoint:
                     answer = self._sessions.listen(
                         session_id, ANONYMOUS, last_event_id=last_event_id
                     )
-                    await relay.carry(
-                        answer,
-                        until=self._draining,
-                        at_most_seconds=self._listen_timeout_seconds,
-                    )
+                    await relay.carry(answer, self._end_of_listening)
                 case _End(session_id):
                     timeout = self._request_timeout_seconds
                     answer = self._sessions.end(session_id, ANONYMOUS, timeout_seconds=timeout)
-                    await relay.carry(answer, until=self._overdue)
+                    await relay.carry(answer, Ending(self._overdue))
                 case _:
                     await self._post(arrival, arrival.action, relay)
         except SessionCallError as error:
@@ -214,6 +228,7 @@ class McpEndpoint:
                 session_id = known_session_id
             case _:  # MCP 2026-07-28
                 session_id = None
+        listening = isinstance(action, Alone) and action.envelope.method == LISTEN_METHOD
         answer = self._sessions.post(
             session_id,
             ANONYMOUS,
@@ -221,9 +236,16 @@ class McpEndpoint:
             headers=_forwarded(arrival.headers),
             single_answer=not arrival.accepted.event_stream,
             routing_key=session_id or routing_key_of(arrival.headers, self._routing_header),
-            timeout_seconds=self._request_timeout_seconds,
+            timeout_seconds=None if listening else self._request_timeout_seconds,
         )
-        await relay.carry(answer, until=self._overdue)
+        await relay.carry(answer, self._end_of_listening if listening else Ending(self._overdue))
+
+
+def _abort_of(scope: Scope) -> Callable[[], None]:
+    """Return what breaks a request's connection; nothing does under servers that cannot."""
+    extension: dict[str, Any] = scope.get("extensions", {}).get(ABORT_EXTENSION, {})
+    abort: Callable[[], None] = extension.get("abort", lambda: None)
+    return abort
 
 
 async def _judge(method: str, headers: Headers, receive: Receive) -> _Arrival:

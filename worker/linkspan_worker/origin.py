@@ -1,40 +1,46 @@
-"""Who may talk to a worker on loopback: the check against DNS rebinding.
+"""Which web pages may talk to a worker: the check against DNS rebinding.
 
 Pure. A web page can have a browser send requests to a server on the user's own machine, by having a
 name of its own resolve to 127.0.0.1. The browser then says so: `Host` holds that name, and `Origin`
-the page's. A worker that serves on loopback takes loopback names only; one that serves elsewhere is
-behind something that knows its names, and checks nothing here.
+the page's. `Origin` is checked always; `Host` only by a worker that serves on loopback, since one
+that serves elsewhere is behind something that knows its names.
 
 Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning
 """
 
 import ipaddress
 from http import HTTPStatus
-from typing import Final
 from urllib.parse import urlsplit
 
 from linkspan_contract.envelope import INVALID_REQUEST
 from linkspan_worker.failures import Refusal
 from linkspan_worker.headers import Headers
 
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an address to serve on is reachable from this machine only."""
+def is_loopback(host: str | None) -> bool:
+    """Tell whether a host is this machine: `localhost`, or an address of the loopback range."""
+    if host is None:
+        return False
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name
-        return host in _LOOPBACK
+        return host == "localhost"
 
 
-def refuse_rebinding(headers: Headers) -> Refusal | None:
-    """Refuse a request to a loopback server that names another host or comes from a page of one.
+def refuse_rebinding(
+    headers: Headers, *, loopback_only: bool, allowed_origins: frozenset[str]
+) -> Refusal | None:
+    """Refuse a request that names another host, or comes from a web page that may not send any.
+
+    Args:
+        headers: The request's headers.
+        loopback_only: Whether the server answers to this machine only, and so to its names only.
+        allowed_origins: The origins of pages that may send requests, beside those of this machine.
 
     A missing `Origin` is a client that is no browser, and passes.
     """
     host = headers.get("host")
-    if host is not None and _hostname(f"//{host}") not in _LOOPBACK:
+    if loopback_only and host is not None and not is_loopback(_hostname(f"//{host}")):
         return Refusal(
             HTTPStatus.MISDIRECTED_REQUEST,
             INVALID_REQUEST,
@@ -42,14 +48,14 @@ def refuse_rebinding(headers: Headers) -> Refusal | None:
             "421",
         )
     origin = headers.get("origin")
-    if origin is not None and _hostname(origin) not in _LOOPBACK:
-        return Refusal(
-            HTTPStatus.FORBIDDEN,
-            INVALID_REQUEST,
-            "Forbidden: requests from this origin are not allowed",
-            "403",
-        )
-    return None
+    if origin is None or origin in allowed_origins or is_loopback(_hostname(origin)):
+        return None
+    return Refusal(
+        HTTPStatus.FORBIDDEN,
+        INVALID_REQUEST,
+        "Forbidden: requests from this origin are not allowed; see --allowed-origins",
+        "403",
+    )
 
 
 def _hostname(url: str) -> str | None:

@@ -10,6 +10,7 @@ Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transport
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
@@ -17,7 +18,7 @@ from linkspan_contract.envelope import RequestId, encode_error
 from linkspan_worker.admission import Era, http_status_of_error
 from linkspan_worker.failures import SHUTTING_DOWN, Refusal
 from linkspan_worker.headers import Accepted
-from linkspan_worker.reply import HeaderPairs, Reply
+from linkspan_worker.reply import ClientGoneError, HeaderPairs, Reply
 from linkspan_worker.request_span import RequestSpan
 from linkspan_worker.session_client import (
     Answer,
@@ -32,11 +33,28 @@ logger = logging.getLogger(__name__)
 
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
+_TAKEN_SECONDS: Final = 5.0
+"""How long a request whose client has gone may take to reach its session server."""
+
+_END_SECONDS: Final = 1.0
+"""How long a call may go on after its last event."""
+
 _FINAL_KINDS: Final = (MessageKind.MESSAGE_KIND_RESULT, MessageKind.MESSAGE_KIND_ERROR)
 
 
-class ClientGoneError(Exception):
-    """The client went away; there is nobody to answer."""
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What ends a reply before its answer is complete.
+
+    Attributes:
+        when: Ends it when it is set.
+        at_most_seconds: Ends it after this time, too.
+        quietly: Whether it just ends, because it is not an answer that the client waits for.
+    """
+
+    when: asyncio.Event
+    at_most_seconds: float | None = None
+    quietly: bool = False
 
 
 class Relay:
@@ -78,19 +96,12 @@ class Relay:
         self._collected: list[str] = []
         self._comment_every_seconds = comment_every_seconds
 
-    async def carry(
-        self,
-        answer: Answer,
-        *,
-        until: asyncio.Event | None = None,
-        at_most_seconds: float | None = None,
-    ) -> None:
+    async def carry(self, answer: Answer, ending: Ending) -> None:
         """Carry events to the client until the answer is complete, or it is to end before.
 
         Args:
             answer: The events.
-            until: Ends the stream when it is set.
-            at_most_seconds: Ends the stream after this time.
+            ending: What may end them before that.
 
         Whether it is JSON or a stream is put off until the first event shows what is needed, or
         until silence has to be broken to show that the request lives.
@@ -100,8 +111,8 @@ class Relay:
             SessionCallError: The call failed before the answer was complete.
         """
         gone = asyncio.ensure_future(_disconnected(self._receive))
-        stop = None if until is None else asyncio.ensure_future(_wait(until, at_most_seconds))
-        others = {gone} if stop is None else {gone, stop}
+        stop = asyncio.ensure_future(_wait(ending))
+        others = {gone, stop}
         step = asyncio.ensure_future(answer.next())
         try:
             while not self.reply.ended:
@@ -118,9 +129,11 @@ class Relay:
                     await self._forward(event)
                     step = asyncio.ensure_future(answer.next())
                 elif gone.done():
+                    if self._era is Era.HANDSHAKE:  # there a disconnect takes nothing back
+                        await answer.taken(within_seconds=_TAKEN_SECONDS)
                     raise ClientGoneError
-                elif stop is not None and stop.done():
-                    await self._stop()
+                elif stop.done():
+                    await self._stop(ending)
                     return
                 else:
                     await self._show_life()
@@ -192,9 +205,9 @@ class Relay:
             await self.reply.begin_stream(self.headers)
         await self.reply.event(message.json, message.event_id)
 
-    async def _stop(self) -> None:
-        """End the reply before its answer: a stream ends, and any other request is told why."""
-        if self.reply.streaming:
+    async def _stop(self, ending: Ending) -> None:
+        """End the reply before its answer; whoever cannot come back for the rest is told why."""
+        if self.reply.streaming and (ending.quietly or self._era is Era.HANDSHAKE):
             await self.reply.end_stream()
         else:
             await self.refuse(SHUTTING_DOWN)
@@ -219,17 +232,19 @@ class Relay:
 
 async def _let_end(step: "asyncio.Future[Event | None]") -> None:
     """Let a call end by itself whose answer is out, so that it counts as done on both sides."""
-    try:
-        await step
-    except SessionCallError as error:
+    done, _ = await asyncio.wait({step}, timeout=_END_SECONDS)
+    error = step.exception() if done else None
+    if isinstance(error, SessionCallError):
         logger.warning("a call failed after its answer: %s", error)
+    elif error is not None:
+        raise error
 
 
-async def _wait(event: asyncio.Event, at_most_seconds: float | None) -> None:
-    """Return when the event is set, or the time is over."""
+async def _wait(ending: Ending) -> None:
+    """Return when a reply is to end."""
     try:
-        async with asyncio.timeout(at_most_seconds):
-            await event.wait()
+        async with asyncio.timeout(ending.at_most_seconds):
+            await ending.when.wait()
     except TimeoutError:
         pass
 

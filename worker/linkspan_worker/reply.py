@@ -3,13 +3,25 @@
 Sources: ASGI HTTP spec 2.4; WHATWG HTML, section 9.2 (server-sent events).
 """
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
+from opentelemetry import metrics
+
 from linkspan_worker.headers import EVENT_STREAM, JSON
 
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+logger = logging.getLogger(__name__)
+
+_cut_offs = metrics.get_meter("linkspan.worker").create_counter(
+    "linkspan.worker.cut_offs",
+    unit="{connection}",
+    description="Connections that were broken because their client took nothing of its answer.",
+)
+
 HeaderPairs: TypeAlias = Iterable[tuple[str, str]]
 
 _STREAM_HEADERS: Final = (
@@ -20,11 +32,30 @@ _STREAM_HEADERS: Final = (
 )
 
 
+class ClientGoneError(Exception):
+    """The client went away; there is nobody to answer."""
+
+
+class ReaderStalledError(ClientGoneError):
+    """The client takes nothing of what is sent to it, and was cut off."""
+
+
 class Reply:
     """One HTTP response being written, by one of `json`, `empty` and `begin_stream`."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(
+        self, send: Send, *, stall_seconds: float, abort: Callable[[], None] = lambda: None
+    ) -> None:
+        """Make a reply.
+
+        Args:
+            send: ASGI's.
+            stall_seconds: How long one piece may wait for a client that takes nothing.
+            abort: Breaks the connection, for such a client.
+        """
+        self._send_piece = send
+        self._stall_seconds = stall_seconds
+        self._abort = abort
         self.status: int | None = None
         """The HTTP status, once it has been sent."""
         self.streaming = False
@@ -88,6 +119,17 @@ class Reply:
     async def _finish(self, data: bytes) -> None:
         self.ended = True
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                await self._send_piece(message)
+        except TimeoutError:
+            self.ended = True
+            self._abort()
+            logger.warning("cut off a client that takes nothing of its answer")
+            _cut_offs.add(1)
+            raise ReaderStalledError from None
 
     async def _write(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})

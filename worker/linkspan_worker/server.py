@@ -3,13 +3,16 @@
 import asyncio
 import logging
 import math
+import os
 import socket
+import struct
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from linkspan_process.lifecycle import END_SECONDS, run_service
 from linkspan_process.logs import set_up_logs
@@ -18,9 +21,12 @@ from linkspan_process.ready import ready_line
 from linkspan_process.telemetry import telemetry
 from linkspan_worker.app import MCP_PATH, WorkerApp
 from linkspan_worker.config import WorkerConfig
-from linkspan_worker.endpoint import McpEndpoint
+from linkspan_worker.endpoint import ABORT_EXTENSION, McpEndpoint
 from linkspan_worker.origin import is_loopback
 from linkspan_worker.session_client import SessionClient
+
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+"""`struct linger`: on, for no time at all."""
 
 _GIVE_UP_SECONDS: Final = 2.0
 """How long it may take to tell clients that their calls are given up."""
@@ -48,6 +54,23 @@ def run(config: WorkerConfig, environ: Mapping[str, str], *, with_parent: bool) 
     )
 
 
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, and each request can break its connection, for a client that reads nothing."""
+
+    def on_message_begin(self) -> None:
+        """Add the extension to the scope of the request that begins."""
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT_EXTENSION: {"abort": self._abort}}
+
+    def _abort(self) -> None:
+        """Reset the connection, so that the kernel sends nothing more of what it holds, either."""
+        handle = self.transport.get_extra_info("socket")
+        if handle is not None:
+            with socket.socket(fileno=os.dup(handle.fileno())) as twin:
+                twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.transport.abort()
+
+
 class _Server(uvicorn.Server):
     """uvicorn, but the process's own signal handlers stay."""
 
@@ -65,8 +88,10 @@ async def _serve(config: WorkerConfig, environ: Mapping[str, str], stop: asyncio
             request_timeout_seconds=config.request_timeout,
             listen_timeout_seconds=config.listen_timeout,
             comment_every_seconds=config.comment_every,
+            stall_seconds=config.stall_timeout,
             routing_header=config.routing_header.lower(),
             loopback_only=is_loopback(config.host),
+            allowed_origins=config.allowed_origins,
         )
         app = WorkerApp(endpoint, sessions)
         try:
@@ -81,7 +106,7 @@ async def _serve_http(
     server = _Server(
         uvicorn.Config(
             cast("Any", app),
-            http="httptools",
+            http=_Protocol,
             ws="none",
             lifespan="off",
             interface="asgi3",

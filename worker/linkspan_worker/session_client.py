@@ -4,6 +4,9 @@ Below lies gRPC, with the caller's trace context put into the metadata of each c
 leaves here as a `SessionCallError`.
 """
 
+import asyncio
+import hashlib
+from contextlib import suppress
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
@@ -38,6 +41,7 @@ __all__ = [
 
 _SERVICE_NAME: Final = "linkspan.session.v1.SessionService"
 
+_MAX_ROUTING_KEY_CHARS: Final = 256
 _PRINTABLE: Final = "!#$&'()*+,/:;=?@[]"
 
 ROUTING_KEY: Final = "linkspan-routing-key"
@@ -87,6 +91,12 @@ class Answer:
             raise SessionCallError(read_failure(error)) from None
         return event if isinstance(event, HandleRequestResponse) else None
 
+    async def taken(self, *, within_seconds: float) -> None:
+        """Wait until the session server has taken the request, failed it, or the time is over."""
+        with suppress(grpc.aio.AioRpcError, TimeoutError, asyncio.CancelledError):
+            async with asyncio.timeout(within_seconds):
+                await self._call.initial_metadata()
+
     def cancel(self) -> None:
         """Say that nobody waits for the answer any more; does nothing once it has ended."""
         self._call.cancel()
@@ -130,7 +140,7 @@ class SessionClient:
         headers: list[tuple[str, str]],
         single_answer: bool,
         routing_key: str,
-        timeout_seconds: float,
+        timeout_seconds: float | None,
     ) -> Answer:
         """Hand a client's message over; see the contract's `Post`.
 
@@ -180,5 +190,10 @@ class SessionClient:
 
 
 def _routed(key: str) -> tuple[tuple[str, str], ...]:
-    """Write a routing key as metadata, percent-encoded where it is not printable ASCII."""
-    return ((ROUTING_KEY, quote(key, safe=_PRINTABLE)),) if key else ()
+    """Write a routing key as metadata: percent-encoded, or as its digest if that is too long."""
+    if not key:
+        return ()
+    value = quote(key, safe=_PRINTABLE)
+    if len(value) > _MAX_ROUTING_KEY_CHARS:
+        value = hashlib.sha256(value.encode()).hexdigest()
+    return ((ROUTING_KEY, value),)

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_BUSY_TIMEOUT_SECONDS: Final = 5.0
+_BUSY_TIMEOUT_SECONDS: Final = 1.0
 
 _MIGRATIONS: Final = (
     """
@@ -152,7 +152,8 @@ class SqliteDatabase:
 
 def _connect(path: Path) -> sqlite3.Connection:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # it holds session ids, which are as good as keys
         connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_SECONDS, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")

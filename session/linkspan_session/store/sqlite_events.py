@@ -8,6 +8,9 @@ from linkspan_session.store.base import SessionId
 from linkspan_session.store.database import SqliteDatabase
 from linkspan_session.store.events import DEFAULT_MAX_LOG_BYTES, StreamRecord
 
+_MAX_FINISHED_STREAMS: Final = 100
+"""How many finished streams of a session are kept, however small they are."""
+
 _COLUMNS: Final = (
     "session_id, stream_id, request_id, traceparent, created_millis, finished, "
     "last_sequence, first_sequence"
@@ -43,6 +46,12 @@ class SqliteEventLog:
                     stream.traceparent,
                     stream.created_millis,
                 ),
+            )
+            connection.execute(
+                "DELETE FROM streams WHERE session_id = ? AND stream_id IN "
+                "(SELECT stream_id FROM streams WHERE session_id = ? AND finished "
+                "ORDER BY created_millis DESC LIMIT -1 OFFSET ?)",
+                (stream.session_id, stream.session_id, _MAX_FINISHED_STREAMS),
             )
             return _select(connection, stream.session_id, stream.stream_id) or stream
 

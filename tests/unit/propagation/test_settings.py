@@ -74,6 +74,7 @@ def test_none_wins_over_an_endpoint() -> None:
         ("tracecontext", Propagators(baggage=False)),
         ("baggage", Propagators(trace_context=False)),
         ("none", Propagators(trace_context=False, baggage=False)),
+        ("tracecontext,none", Propagators(trace_context=False, baggage=False)),
         ("", Propagators()),
     ],
 )
@@ -87,6 +88,13 @@ def test_the_resource_is_read_and_the_service_name_comes_first() -> None:
         OTEL_SERVICE_NAME="b",
     )
     assert found.resource == {"service.name": "b", "deployment": "blue,green", "empty": ""}
+
+
+def test_the_compression_for_traces_comes_before_the_one_for_all() -> None:
+    found = settings(
+        OTEL_EXPORTER_OTLP_COMPRESSION="none", OTEL_EXPORTER_OTLP_TRACES_COMPRESSION="gzip"
+    )
+    assert found.compression == "gzip"
 
 
 @pytest.mark.parametrize("value", ["true", "TRUE", " true "])
@@ -109,6 +117,11 @@ def test_only_true_disables(value: str) -> None:
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", {}),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://collector", {}),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://", {}),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip", {}),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "deflate", {}),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", {}),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0", {}),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "inf", {}),
         ("OTEL_PROPAGATORS", "tracecontext,b3", {}),
         ("OTEL_RESOURCE_ATTRIBUTES", "no-equals-sign", {}),
         ("OTEL_RESOURCE_ATTRIBUTES", "=value", {}),
@@ -141,6 +154,7 @@ def test_a_value_that_cannot_be_honoured_is_one_clear_line(
         {"OTEL_TRACES_SAMPLER": "always_off", "OTEL_TRACES_SAMPLER_ARG": "whatever"},
         {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4096", "OTEL_BSP_MAX_QUEUE_SIZE": "4096"},
         {"OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_BSP_EXPORT_TIMEOUT": "1000"},
+        {"OTEL_EXPORTER_OTLP_TIMEOUT": "2.5", "OTEL_EXPORTER_OTLP_COMPRESSION": "none"},
     ],
 )
 def test_good_values_that_the_sdk_reads_are_accepted(variables: dict[str, str]) -> None:

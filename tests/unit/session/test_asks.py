@@ -196,9 +196,23 @@ def test_a_token_of_true_is_not_the_token_one() -> None:
             told.append(progress)
 
         task = ask(asks, client, on_progress=on_progress)
-        assert (await client.question())["params"]["_meta"]["progressToken"] == 1
+        assert (await client.question())["params"]["_meta"]["progressToken"]
         await asks.report({"progressToken": True, "progress": 1})
         task.cancel()
         assert told == []
+
+    run(scenario)
+
+
+def test_no_two_processes_give_out_the_same_id() -> None:
+    async def scenario(asks: Asks, client: Client) -> None:
+        task = ask(asks, client)
+        first = (await client.question())["id"]
+        after_a_restart, its_client = Asks(), Client()
+        other = ask(after_a_restart, its_client)
+        assert (await its_client.question())["id"] != first
+        assert after_a_restart.take(Response(first, {"action": "accept"}, None)) is None
+        for each in (task, other):
+            each.cancel()
 
     run(scenario)

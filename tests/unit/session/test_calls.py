@@ -15,7 +15,6 @@ from linkspan_session.calls import (
     TIMED_OUT,
     RunningCall,
     RunningCalls,
-    same_id,
 )
 from linkspan_session.errors import StoreUnavailableError
 from linkspan_session.exchange import Exchange
@@ -262,13 +261,3 @@ def test_a_handler_outlives_its_reader() -> None:
 
     run(scenario)
     assert finished == ["finished"]
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [(7, 7, True), (7, "7", True), ("7", 7, True), ("a", "a", True), (7, 8, False), ("", 0, False)],
-)
-def test_ids_are_the_same_if_they_read_the_same(
-    one: RequestId, other: RequestId, same: bool
-) -> None:
-    assert same_id(one, other) is same

@@ -7,7 +7,17 @@ from linkspan_worker.origin import refuse_rebinding
 
 
 def status_of(**headers: str) -> int | None:
-    refusal = refuse_rebinding(Headers([(k.encode(), v.encode()) for k, v in headers.items()]))
+    return status_elsewhere(loopback_only=True, **headers)
+
+
+def status_elsewhere(
+    allowed: frozenset[str] = frozenset(), *, loopback_only: bool = False, **headers: str
+) -> int | None:
+    refusal = refuse_rebinding(
+        Headers([(k.encode(), v.encode()) for k, v in headers.items()]),
+        loopback_only=loopback_only,
+        allowed_origins=allowed,
+    )
     return None if refusal is None else refusal.status
 
 
@@ -37,3 +47,15 @@ def test_pages_of_this_machine_pass(origin: str) -> None:
 )
 def test_pages_of_other_hosts_are_forbidden(origin: str) -> None:
     assert status_of(host="localhost", origin=origin) == 403
+
+
+def test_every_address_of_the_loopback_range_passes() -> None:
+    assert status_of(host="127.0.0.2:8080", origin="http://127.9.9.9") is None
+
+
+def test_elsewhere_any_host_passes_but_not_any_page() -> None:
+    assert status_elsewhere(host="mcp.example") is None
+    assert status_elsewhere(host="mcp.example", origin="http://evil.example") == 403
+    allowed = frozenset({"https://good.example"})
+    assert status_elsewhere(allowed, host="mcp.example", origin="https://good.example") is None
+    assert status_elsewhere(allowed, host="mcp.example", origin="http://good.example") == 403

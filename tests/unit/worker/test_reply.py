@@ -32,7 +32,7 @@ class Wire:
 
 def test_json_is_one_body_with_its_length_in_bytes() -> None:
     wire = Wire()
-    reply = Reply(wire.send)
+    reply = Reply(wire.send, stall_seconds=5)
     assert reply.status is None
     asyncio.run(reply.json(404, '{"é":"😀"}', [("retry-after", "1")]))
     assert wire.messages[0]["status"] == reply.status == 404
@@ -47,7 +47,7 @@ def test_json_is_one_body_with_its_length_in_bytes() -> None:
 
 def test_empty_is_a_status_without_a_body() -> None:
     wire = Wire()
-    asyncio.run(Reply(wire.send).empty(204, [("allow", "GET")]))
+    asyncio.run(Reply(wire.send, stall_seconds=5).empty(204, [("allow", "GET")]))
     assert wire.messages[0]["status"] == 204
     assert wire.headers[b"allow"] == b"GET"
     assert wire.body == b""
@@ -56,7 +56,7 @@ def test_empty_is_a_status_without_a_body() -> None:
 
 def test_a_stream_is_events_and_comments_and_has_an_end() -> None:
     async def main(wire: Wire) -> None:
-        reply = Reply(wire.send)
+        reply = Reply(wire.send, stall_seconds=5)
         await reply.begin_stream([("mcp-session-id", "s")])
         assert [message["type"] for message in wire.messages] == [
             "http.response.start",

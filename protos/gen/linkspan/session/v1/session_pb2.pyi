@@ -139,9 +139,13 @@ class Session(_message.Message):
     protocol_version: _builtins.str
     """The negotiated MCP protocol version, such as "2025-11-25". Empty while the state is CREATED."""
     client_name: _builtins.str
-    """The name that the client gave in "initialize". Empty while the state is CREATED."""
+    """The name that the client gave in "initialize", its first 256 characters. Empty while the state is
+    CREATED.
+    """
     client_version: _builtins.str
-    """The version that the client gave in "initialize". Empty while the state is CREATED."""
+    """The version that the client gave in "initialize", its first 256 characters. Empty while the state
+    is CREATED.
+    """
     requests_in_flight: _builtins.int
     """How many requests the answering session server is running for this session right now."""
     @_builtins.property

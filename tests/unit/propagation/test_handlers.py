@@ -1,0 +1,92 @@
+"""Handlers are the same kind of callable with a watch on them, and the same object without."""
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import Any
+
+import grpc
+import pytest
+
+from linkspan_propagation.handlers import watched
+
+
+class Servicer:
+    """Methods of each kind, as methods of an object."""
+
+    async def coroutine(self, request: Any, context: Any) -> bytes:
+        del context
+        return bytes(request)
+
+    async def generator(self, request: Any, context: Any) -> AsyncIterator[bytes]:
+        del context
+        yield bytes(request)
+
+    def function(self, request: Any, context: Any) -> bytes:
+        del context
+        return bytes(request)
+
+    def iterator(self, request: Any, context: Any) -> Iterator[bytes]:
+        del context
+        yield bytes(request)
+
+
+class Nobody:
+    """An observer that hears nothing."""
+
+    def called(self, servicer_context: Any, *, in_loop: bool) -> None:
+        """Nothing."""
+
+    def returned(self) -> None:
+        """Nothing."""
+
+    def failed(self, error: BaseException) -> None:
+        """Nothing."""
+
+
+def handler(name: str, method: Any) -> Any:
+    make: Callable[..., Any] = getattr(grpc, f"{name}_rpc_method_handler")
+    return make(method)
+
+
+def kind(method: Any) -> tuple[bool, bool]:
+    """Return by what gRPC tells how to run a method."""
+    return inspect.iscoroutinefunction(method), inspect.isasyncgenfunction(method)
+
+
+def methods() -> Iterator[tuple[str, Any]]:
+    """Yield the kinds of calls with the kinds of methods that gRPC takes for them."""
+    servicer = Servicer()
+    for name in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
+        if name.endswith("unary"):
+            yield name, servicer.coroutine
+            yield name, partial(servicer.coroutine)
+            yield name, servicer.function
+        else:
+            yield name, servicer.coroutine
+            yield name, servicer.generator
+            yield name, partial(servicer.generator)
+            yield name, servicer.iterator
+
+
+@pytest.mark.parametrize(("name", "method"), list(methods()))
+def test_a_watched_method_is_run_by_grpc_as_the_method_itself(name: str, method: Any) -> None:
+    with_watch = getattr(watched(handler(name, method), Nobody()), name)
+    assert with_watch is not method
+    assert kind(with_watch) == kind(method)
+
+
+@pytest.mark.parametrize(("name", "method"), list(methods()))
+def test_without_an_observer_only_methods_of_threads_are_wrapped(name: str, method: Any) -> None:
+    bare = handler(name, method)
+    assert (watched(bare, None) is bare) == any(kind(method))
+
+
+def test_a_handler_without_a_method_is_left_to_grpc() -> None:
+    bare = handler("unary_unary", None)
+    assert watched(bare, Nobody()) is bare
+
+
+def test_an_async_generator_for_one_response_is_left_to_grpc() -> None:
+    method = Servicer().generator
+    assert watched(handler("unary_unary", method), Nobody()).unary_unary == method
