@@ -110,12 +110,17 @@ def reader_of_nothing(session: HttpSession) -> Generator[socket.socket]:
 def test_subscriptions_outlive_the_request_timeout_and_end_cleanly_at_a_drain(
     tmp_path: Path,
 ) -> None:
-    meta = {
+    meta: JsonObject = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {},
     }
-    params = {"_meta": meta, "notifications": {"toolsListChanged": True}}
-    message = {"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params}
+    params: JsonObject = {"_meta": meta, "notifications": {"toolsListChanged": True}}
+    message: JsonObject = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "subscriptions/listen",
+        "params": params,
+    }
     headers = {
         "accept": "application/json, text/event-stream",
         "mcp-protocol-version": "2026-07-28",

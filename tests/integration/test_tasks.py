@@ -225,6 +225,7 @@ def test_an_answer_that_is_none_to_its_question_is_refused_as_a_whole(
     first, last = client.until(task_id, "input_required")["inputRequests"]
     answer = client.update(task_id, {first: accepted("Ada"), last: bad})
     assert (answer.status, answer.code) == (400, INVALID_PARAMS)
+    assert answer.error["message"] == f"'{last}' is not answered as elicitation/create is"
     assert list(client.get(task_id)["inputRequests"]) == [first, last]
     client.cancel(task_id)
 
@@ -260,7 +261,8 @@ def test_an_unknown_task_gets_invalid_params(client: Client, method: str, task_i
 @requirement("tasks.unknown")
 @pytest.mark.parametrize("method", TASK_METHODS)
 def test_a_task_without_an_id_gets_invalid_params(client: Client, method: str) -> None:
-    assert client.ask(method).code == INVALID_PARAMS
+    answer = client.ask(method)
+    assert (answer.code, answer.error["message"]) == (INVALID_PARAMS, "Invalid request parameters")
 
 
 @requirement("tasks.unknown")

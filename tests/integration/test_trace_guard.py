@@ -358,7 +358,7 @@ def test_two_hundred_concurrent_calls_share_no_trace(recording: Recording) -> No
     for root in roots:
         assert outline(assert_one_trace(by_trace[root.trace_id])) == expected
     sessions = {
-        span.attributes["mcp.session.id"]
+        str(span.attributes["mcp.session.id"])
         for root in roots
         for span in by_trace[root.trace_id]
         if span.name == "mcp.request"

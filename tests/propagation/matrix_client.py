@@ -194,8 +194,7 @@ async def _requests() -> AsyncIterator[bytes]:
         yield request
 
 
-# --- the ways in which a client goes about a call
-# --------------------------------------------------
+# --- the ways in which a client goes about a call -----------------------------------------------
 
 
 async def complete(client: Client) -> None:

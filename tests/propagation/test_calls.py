@@ -17,6 +17,7 @@ from tests.propagation.matrix_client import (
     Client,
     Form,
     Observed,
+    cancel_writing,
     complete,
     open_channel,
     remote_parent,
@@ -64,8 +65,7 @@ async def call_unary(
         return response
 
 
-# --- metadata that gRPC refuses
-# --------------------------------------------------------------------
+# --- metadata that gRPC refuses -----------------------------------------------------------------
 
 
 async def refusal(port: int, form: Form, kind: str, metadata: Any) -> tuple[str, str, str]:
@@ -136,8 +136,7 @@ def test_metadata_from_an_iterator_are_sent(form: Form, port: int, receiver: Otl
     assert the_span(receiver).parent_span_id == f"{parent.span_id:016x}"
 
 
-# --- where a span hangs
-# ----------------------------------------------------------------------------
+# --- where a span hangs -------------------------------------------------------------------------
 
 
 @every_form
@@ -229,8 +228,7 @@ def test_an_unsampled_call_has_no_span_and_carries_its_trace_on(
     assert the_span(receiver).trace_id == f"{sampled.trace_id:032x}"
 
 
-# --- methods
-# ---------------------------------------------------------------------------------------
+# --- methods ------------------------------------------------------------------------------------
 
 
 @every_form
@@ -274,8 +272,25 @@ def test_a_registered_method_knows_its_deadline(
     assert the_span(receiver).attributes["rpc.response.status_code"] == "DEADLINE_EXCEEDED"
 
 
-# --- many calls at once
-# ----------------------------------------------------------------------------
+def test_a_stream_of_requests_that_the_client_cuts_is_as_a_rule_cancelled(
+    port: int, receiver: OtlpReceiver
+) -> None:
+    """The handler of one response is told that the requests came to their end, and returns."""
+    calls = 20
+
+    async def cut() -> None:
+        for _ in range(calls):
+            await Case("su", "ok", cancel_writing).run(port, "traced_channel")
+
+    with remote_parent():
+        asyncio.run(cut())
+    spans = receiver.wait_for(lambda spans: len(spans) == calls, what="a span of each call")
+    codes = [span.attributes["rpc.response.status_code"] for span in spans]
+    assert set(codes) <= {"CANCELLED", "OK"}
+    assert codes.count("CANCELLED") > calls / 2
+
+
+# --- many calls at once -------------------------------------------------------------------------
 
 
 @contextmanager

@@ -78,8 +78,7 @@ def the_span(receiver: OtlpReceiver) -> ExportedSpan:
     return span
 
 
-# --- broken telemetry
-# ------------------------------------------------------------------------------
+# --- broken telemetry ---------------------------------------------------------------------------
 
 
 class RaisingProcessor(SpanProcessor):
@@ -183,8 +182,7 @@ def test_without_an_sdk_the_context_is_carried_all_the_same() -> None:
     assert carried == [parent.span_id]
 
 
-# --- RPCs that do not get to their handler
-# ---------------------------------------------------------
+# --- RPCs that do not get to their handler ------------------------------------------------------
 
 
 def test_an_rpc_beyond_the_servers_limit_is_a_span_without_a_status(
@@ -302,8 +300,7 @@ def test_a_span_ends_when_the_server_is_stopped_under_it(
     assert the_span(receiver).attributes["rpc.response.status_code"] == "CANCELLED"
 
 
-# --- channels
-# --------------------------------------------------------------------------------------
+# --- channels -----------------------------------------------------------------------------------
 
 
 def test_a_traced_channel_is_a_channel() -> None:

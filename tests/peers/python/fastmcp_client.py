@@ -12,10 +12,10 @@ from fastmcp import Client
 
 async def watch(address: str) -> dict[str, object]:
     """Connect, list, call with progress, read, get a prompt."""
-    progress: list[float] = []
+    seen: list[float] = []
 
-    async def on_progress(value: float, total: float | None, message: str | None) -> None:
-        progress.append(value)
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        seen.append(progress)
 
     async with Client(address) as client:
         tools = [tool.name for tool in await client.list_tools()]
@@ -27,7 +27,7 @@ async def watch(address: str) -> dict[str, object]:
         return {
             "add": getattr(added.content[0], "text", ""),
             "listed": "add" in tools,
-            "progress": progress,
+            "progress": seen,
             "resource": str(getattr(resource, "text", "")),
             "messages": len(prompt.messages),
         }

@@ -7,14 +7,14 @@ from linkspan_worker.origin import refuse_rebinding
 
 
 def status_of(**headers: str) -> int | None:
-    return status_elsewhere(loopback_only=True, **headers)
+    return status_by(headers, loopback_only=True)
 
 
-def status_elsewhere(
-    allowed: frozenset[str] = frozenset(), *, loopback_only: bool = False, **headers: str
+def status_by(
+    headers: dict[str, str], *, loopback_only: bool, allowed: frozenset[str] = frozenset()
 ) -> int | None:
     refusal = refuse_rebinding(
-        Headers([(k.encode(), v.encode()) for k, v in headers.items()]),
+        Headers([(name.encode(), value.encode()) for name, value in headers.items()]),
         loopback_only=loopback_only,
         allowed_origins=allowed,
     )
@@ -53,9 +53,17 @@ def test_every_address_of_the_loopback_range_passes() -> None:
     assert status_of(host="127.0.0.2:8080", origin="http://127.9.9.9") is None
 
 
-def test_elsewhere_any_host_passes_but_not_any_page() -> None:
-    assert status_elsewhere(host="mcp.example") is None
-    assert status_elsewhere(host="mcp.example", origin="http://evil.example") == 403
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (None, None),
+        ("http://evil.example", 403),
+        ("http://good.example", 403),
+        ("https://good.example", None),
+        ("http://localhost:6274", None),
+    ],
+)
+def test_elsewhere_any_host_passes_but_not_any_page(origin: str | None, status: int | None) -> None:
+    headers = {"host": "mcp.example", **({} if origin is None else {"origin": origin})}
     allowed = frozenset({"https://good.example"})
-    assert status_elsewhere(allowed, host="mcp.example", origin="https://good.example") is None
-    assert status_elsewhere(allowed, host="mcp.example", origin="http://good.example") == 403
+    assert status_by(headers, loopback_only=False, allowed=allowed) == status
