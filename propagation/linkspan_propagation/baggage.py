@@ -4,8 +4,8 @@ Pure: no gRPC, no OpenTelemetry. ``carriers`` lies above it. The grammar is W3C 
 https://www.w3.org/TR/baggage/#header-content.
 
 Invariants: a member that is not valid is left out, and the others stay, for members are independent
-    of
-each other. Properties after a ``;`` are read over: OpenTelemetry's baggage has no place for them.
+of each other. Properties after a ``;`` are read over: OpenTelemetry's baggage has no place for
+them. Writing never fails for what a value holds.
 """
 
 import re
@@ -56,10 +56,10 @@ def parse_baggage(values: Iterable[str]) -> dict[str, str]:
 def format_baggage(members: Mapping[str, object]) -> list[str]:
     """Write each pair as a list member; a key that is no token, hence not writable, is left out.
 
-    Values go through ``str`` and are percent-encoded as UTF-8.
+    Values go through ``str`` and are percent-encoded as UTF-8; a lone surrogate becomes ``?``.
     """
     return [
-        f"{key}={quote(str(value), safe=_SAFE)}"
+        f"{key}={quote(str(value), safe=_SAFE, errors='replace')}"
         for key, value in members.items()
         if _KEY.fullmatch(key) is not None
     ]

@@ -148,8 +148,8 @@ def extract_from_fields(
     """Return the context that HTTP fields carry, given all values of each field in order.
 
     More than one ``traceparent`` is no parent: a sender sends exactly one, and which of them is the
-    caller's cannot be known (https://www.w3.org/TR/trace-context-2/#traceparent-header; the
-    specification's own test suite asks for it as ``test_multiple_header_traceparent``).
+    caller's cannot be known. The specification has no sentence on it; its test suite asks for it as
+    ``test_traceparent_duplicated`` (https://github.com/w3c/trace-context/tree/main/test).
 
     Returns:
         As ``extract``.

@@ -4,8 +4,8 @@ Owns a channel that stands before another and hands metadata in where a stub cal
 is involved, so that each call is bare gRPC's own object and costs no task more. Below lie
 ``carriers`` and ``client.carried``; above lie stubs.
 
-Invariants: as in ``client``. What a channel can do beyond making calls goes to the channel behind
-    it.
+Invariants: as in ``client``. What a channel can do beyond making calls goes to the channel behind.
+
 A CLIENT span, when it comes, belongs into ``_Calls``: start it, carry its context, and end it in
 the call's done callback.
 """

@@ -119,8 +119,7 @@ def _async_generator(method: Method, observer: Observer, *, streams_requests: bo
             if streams_requests:
                 await _let_cancellation_come()
         except GeneratorExit:
-            # gRPC let go of the stream, the RPC being over; the method's own generator goes with
-            # it.
+            # gRPC let go of the stream, the RPC being over: the method's own generator goes too.
             await responses.aclose()
             raise
         except BaseException as error:

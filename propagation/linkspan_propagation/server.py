@@ -52,7 +52,10 @@ def server_interceptor(
     record: Callable[[str], bool] = _always,
     tracer_provider: trace.TracerProvider | None = None,
 ) -> grpc.aio.ServerInterceptor:
-    """Return an interceptor for ``grpc.aio.server(interceptors=[...])``; put it first.
+    """Return an interceptor for ``grpc.aio.server(interceptors=[...])``.
+
+    Put it first: it works in the task that gRPC made for the RPC, and what later interceptors do
+    becomes part of its span.
 
     Args:
         span_names: names of spans by full method (``/package.Service/Method``); the others are

@@ -1,11 +1,10 @@
 """How an RPC ended, as its server sees it.
 
 Pure decisions over what gRPC tells a servicer: the code that was set, the exception that came out
-of the handler, whether the call was cancelled, and how much time was left. ``server`` lies above
-it.
+of the handler, whether the call was cancelled, and how much time was left. Above lies ``server``.
 
-Invariant: whatever is handed in, the answer is a status of
-    https://grpc.io/docs/guides/status-codes/.
+Invariant: whatever is handed in, the answer is one of the statuses of
+https://grpc.io/docs/guides/status-codes/.
 """
 
 import asyncio

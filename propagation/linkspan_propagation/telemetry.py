@@ -5,8 +5,7 @@ Owns the tracer provider that it installs, its exporters and their end. Below li
 the OpenTelemetry API and works, and propagates, without this module.
 
 Invariants: a process has one provider (one that is there already is used, not doubled); without
-    anywhere
-to send spans none is made; exporters are imported only where they are used.
+anywhere to send spans none is made; exporters are imported only where they are used.
 """
 
 import atexit
@@ -92,7 +91,11 @@ class Telemetry:
 
         # The SDK offers no bound on a flush; a daemon thread is one.
         thread = threading.Thread(target=stop, name="telemetry-shutdown", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is ending, and from Python 3.12 on starts no thread
+            stop()
+            return done.is_set()
         thread.join(timeout_seconds)
         if thread.is_alive():
             _LOGGER.warning("telemetry did not shut down in %s s; spans are lost", timeout_seconds)
@@ -101,7 +104,7 @@ class Telemetry:
         return done.is_set()
 
     def stop_at_exit(self) -> None:
-        """Do what ``shut_down`` does, with the bound that an exiting process has."""
+        """Do what ``shut_down`` does, as the process exits."""
         self.shut_down(_EXIT_TIMEOUT_SECONDS)
 
 
@@ -131,7 +134,8 @@ def set_up_telemetry(
         TelemetryConfigurationError: a variable has a value that cannot be honoured. Where a
             provider is installed already, only ``OTEL_PROPAGATORS`` is read.
 
-    Spans of a process that never calls ``shut_down`` are sent at its exit, within 5 seconds.
+    Spans of a process that never calls ``shut_down`` are sent at its exit, with a bound of 5 seconds
+    up to Python 3.11, and of the SDK and its exporters from 3.12 on.
     """
     present = trace.get_tracer_provider()
     if not isinstance(present, trace.ProxyTracerProvider):

@@ -15,13 +15,13 @@ from tests.support.mcp_http import HttpSession, JsonObject, call, http_session
 from tests.support.processes import REPOSITORY
 from tests.support.stack import Stack, running_stack
 
-FAULTY = str(REPOSITORY / "tests" / "apps" / "faulty.py") + ":server"
+RAISING = str(REPOSITORY / "tests" / "apps" / "raising.py") + ":server"
 FLOOD = str(REPOSITORY / "tests" / "apps" / "flood.py") + ":mcp"
 
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("data"), app=FAULTY) as stack:
+    with running_stack(tmp_path_factory.mktemp("data"), app=RAISING) as stack:
         yield stack
 
 

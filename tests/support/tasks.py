@@ -2,9 +2,12 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+
+import anyio
 
 from linkspan_session.kernel import Failed, Result
 from linkspan_session.store import Principal
@@ -120,3 +123,63 @@ async def process(path: Path, clock: Clock | None = None) -> AsyncGenerator[Proc
                 await running.runner.drain()
     finally:
         await database.close()
+
+
+Scenario = Callable[[Process], Coroutine[Any, Any, None]]
+
+ASKED_INPUT = TaskStatus.INPUT_REQUIRED
+
+
+def run_process(path: Path, scenario: Scenario) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(20), process(path) as here:
+            await scenario(here)
+
+    asyncio.run(main())
+
+
+async def at_rest(running: RunningTask) -> object:
+    await anyio.sleep_forever()
+    raise AssertionError
+
+
+async def says_hi(running: RunningTask) -> object:
+    return "hi"
+
+
+class Watched:
+    """A handler that waits, and whose end can be waited for."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def __call__(self, running: RunningTask) -> object:
+        self.begun.set()
+        try:
+            return await at_rest(running)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+def asks(*names: str, timeout_seconds: float | None = None) -> Callable[..., Any]:
+    async def work(running: RunningTask) -> object:
+        questions = {name: f'"{name}?"' for name in names}
+        return await running.ask(questions, timeout_seconds=timeout_seconds)
+
+    return work
+
+
+def keys(record: TaskRecord) -> list[str]:
+    return [each.key for each in record.outstanding]
+
+
+async def answer(here: Process, record: TaskRecord, answers: dict[str, str]) -> None:
+    await here.ledger.answer(record.task_id, record.principal, answers)
+    here.runner.poke(record.task_id)
+
+
+async def cancel(here: Process, record: TaskRecord) -> None:
+    await here.ledger.cancel(record.task_id, record.principal)
+    here.runner.stop(record.task_id)

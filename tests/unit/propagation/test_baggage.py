@@ -62,6 +62,10 @@ def test_a_plus_and_a_blank_are_written_so_that_every_reader_reads_them() -> Non
     assert format_baggage({"a": "1 + 1"}) == ["a=1%20%2B%201"]
 
 
+def test_a_value_that_has_no_utf_8_is_written_all_the_same() -> None:
+    assert format_baggage({"a": "x\ud800y"}) == ["a=x?y"]
+
+
 def test_a_key_that_cannot_be_written_is_left_out() -> None:
     assert format_baggage({"a b": "1", "c": "2", "": "3"}) == ["c=2"]
 
