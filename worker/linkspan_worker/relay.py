@@ -222,8 +222,11 @@ class Relay:
         await self.reply.end_stream()
 
     async def _show_life(self) -> None:
-        """Break a silence, if the client takes streams; else it has to wait."""
-        if not self._accepted.event_stream:
+        """Break a silence, if the client takes streams; else it has to wait.
+
+        A handshake is waited for, too: before it has succeeded there is no session to name.
+        """
+        if not self._accepted.event_stream or (self.headers and not self.reply.streaming):
             return
         if not self.reply.streaming:
             await self.reply.begin_stream(self.headers)
