@@ -256,6 +256,11 @@ _ROWS: Final = (
         _MODERN,
     ),
     ("store.private", "The session store is readable by its owner alone.", _OURS),
+    (
+        "trace.kinds",
+        "Server requests, batches, listening, resuming, cancelling, ending, tasks: each one trace.",
+        _OURS,
+    ),
     # The official suites
     (
         "conformance",
