@@ -193,8 +193,9 @@ def children_of(process: ServiceProcess) -> dict[str, int]:
     for line in listing.stdout.splitlines():
         pid, parent, arguments = line.split(None, 2)
         if int(parent) == process.pid:
-            (name,) = {"session", "worker"} & set(arguments.split())
-            found[name] = int(pid)
+            # Between its fork and its exec, a child still has the arguments of its parent.
+            for name in {"session", "worker"} & set(arguments.split()):
+                found[name] = int(pid)
     return found
 
 
@@ -296,9 +297,14 @@ def test_the_children_do_not_outlive_the_command_even_if_it_is_killed(
     addresses = running.wait_ready()
     children = children_of(running)
     running.signal(signal.SIGKILL)
-    running.wait()
-    wait_until(lambda: nobody_serves(addresses), "the end of both servers")
-    wait_until(lambda: not any(map(is_running, children.values())), "the end of both children")
+    try:
+        running.wait()
+        wait_until(lambda: nobody_serves(addresses), "the end of both servers")
+        wait_until(lambda: not any(map(is_running, children.values())), "the end of both children")
+    finally:
+        for pid in children.values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_what_the_hosted_server_prints_is_passed_on_however_long_a_line_is(tmp_path: Path) -> None:

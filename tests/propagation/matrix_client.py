@@ -352,6 +352,21 @@ async def duplicates(client: Client) -> None:
     await client.see()
 
 
+async def complete_after_one(client: Client) -> None:
+    """Send one request, and nothing more before the handler has ended.
+
+    Whether a client that still sends gets the handler's status is a race that gRPC leaves open.
+    """
+
+    async def one() -> AsyncIterator[bytes]:
+        yield REQUESTS[0]
+        await client.control("seen")
+
+    call = client.start(requests=one())
+    await client.end(client.consume(call), call)
+    await client.see()
+
+
 async def fail_while_sending(client: Client) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield REQUESTS[0]
@@ -417,7 +432,7 @@ def cases() -> Iterator[Case]:
         yield Case(kind, "raise", complete, *bug)
         yield Case(kind, "raise_code", complete, "UNAVAILABLE", "ValueError", 1)
         yield Case(kind, "bad_response", complete if kind[1] == "u" else refused, *bug)
-        yield Case(kind, "bad_request", complete if kind[0] == "s" else refused, *bug)
+        yield Case(kind, "bad_request", complete_after_one if kind[0] == "s" else refused, *bug)
         yield Case(kind, "hang", cancel, "CANCELLED")
         yield Case(kind, "hang", cancel_task, "CANCELLED")
         yield Case(kind, "hang", deadline, *expired)
@@ -451,7 +466,7 @@ def cases() -> Iterator[Case]:
         yield Case(kind, "ok", cancel_writing, cut)
         yield Case(kind, "ok", fail_while_sending, cut)
         yield Case(kind, "read_write", write)
-        yield Case(kind, "early", complete)
-        yield Case(kind, "sync_early", complete)
+        yield Case(kind, "early", complete_after_one)
+        yield Case(kind, "sync_early", complete_after_one)
     yield Case("ss", "ok", write_and_read)
     yield Case("ss", "read_write", write_and_read)
