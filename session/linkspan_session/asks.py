@@ -24,17 +24,20 @@ from linkspan_contract.envelope import (
     is_request_id,
 )
 from linkspan_propagation import inject_into_fields
-from linkspan_session.calls import SESSION_ENDED, TIMED_OUT
+from linkspan_session.answers import (
+    SESSION_ENDED,
+    TIMED_OUT,
+    UNDELIVERED,
+    AskError,
+    Failed,
+    OnProgress,
+)
 from linkspan_session.events import notification_event, request_event
-from linkspan_session.kernel import AskError, Failed, OnProgress
 
 logger = logging.getLogger(__name__)
 _tracer: Final = trace.get_tracer("linkspan.session")
 
 _PREFIX_BYTES: Final = 6
-
-UNDELIVERED: Final = Failed(-32000, "The client is not listening")
-"""How a request ends that there was no stream for; the SDKs' "connection closed"."""
 
 Send = Callable[[HandleRequestResponse], Awaitable[bool]]
 """Writes an event towards the client; False if nobody reads."""

@@ -8,27 +8,13 @@ its spans nest below the RPC's.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from linkspan_contract.envelope import REQUEST_CANCELLED, REQUEST_TIMEOUT, Request, RequestId
+from linkspan_contract.envelope import Request, RequestId
+from linkspan_session.answers import TIMED_OUT, Answer, Failed
 from linkspan_session.events import answer_event
-from linkspan_session.kernel import Answer, Call, Failed
+from linkspan_session.kernel import Call
 from linkspan_session.streams import AnswerStream
-
-CANCELLED: Final = Failed(REQUEST_CANCELLED, "Request cancelled")
-"""The answer to a request whose client sent `notifications/cancelled`, as the SDK has it."""
-
-TIMED_OUT: Final = Failed(REQUEST_TIMEOUT, "Request timed out")
-"""The answer to a request whose deadline passed."""
-
-SESSION_ENDED: Final = Failed(-32000, "The session ended before the request was answered")
-"""The answer to a request whose session was ended; the code is the SDKs' "connection closed"."""
-
-LOST: Final = Failed(-32000, "The server restarted before the request was answered")
-"""The answer to a request whose handler went with its process, for a client that comes back."""
-
-SHUTTING_DOWN: Final = Failed(-32000, "The server shut down before the request was answered")
-"""The answer to a request that did not end within the time that a drain allows."""
 
 BeforeAnswer = Callable[[Answer], Awaitable[None]]
 """Runs after the handler and before its answer leaves; what it raises replaces the answer."""

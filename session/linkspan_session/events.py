@@ -23,7 +23,7 @@ from linkspan_contract.envelope import (
     encode_result,
 )
 from linkspan_contract.limits import MAX_ANSWER_BYTES
-from linkspan_session.kernel import Answer, Failed, Result
+from linkspan_session.answers import Answer, Failed, Result
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,16 @@ from linkspan_contract.envelope import (
     is_request_id,
     parse_message,
 )
-from linkspan_session.calls import CANCELLED, SHUTTING_DOWN, RunningCalls
+from linkspan_session.answers import (
+    CANCELLED,
+    SHUTTING_DOWN,
+    Answer,
+    Closing,
+    Failed,
+    HeaderPairs,
+    Result,
+)
+from linkspan_session.calls import RunningCalls
 from linkspan_session.errors import (
     DrainingError,
     InvalidRequestError,
@@ -39,16 +48,7 @@ from linkspan_session.errors import (
 from linkspan_session.events import accepted_event, answer_event, ended_event
 from linkspan_session.exchange import Exchange
 from linkspan_session.hosting_context import HostingContext, lending
-from linkspan_session.kernel import (
-    Answer,
-    Call,
-    Closing,
-    Failed,
-    HeaderPairs,
-    HostedServer,
-    Result,
-    handshake_of,
-)
+from linkspan_session.kernel import Call, HostedServer, handshake_of
 from linkspan_session.live import CallOutlet, LiveSession, SilentOutlet, StreamSettings
 from linkspan_session.store import EventLog, Principal, SessionId, SessionRecord, SessionStore
 from linkspan_session.streams import AnswerStream, BatchStream, PlainStream

@@ -14,10 +14,9 @@ import json
 import logging
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, cast
 
 import anyio
 from mcp.server.connection import Connection
@@ -44,6 +43,7 @@ from opentelemetry.trace import get_current_span
 
 from linkspan_contract.envelope import INTERNAL_ERROR, JsonObject, Request, RequestId
 from linkspan_propagation import inject_into_fields
+from linkspan_session.answers import Answer, AskError, Closing, Failed, HeaderPairs, Outlet, Result
 from linkspan_session.errors import AppError
 from linkspan_session.store import Handshake
 
@@ -52,87 +52,6 @@ logger = logging.getLogger(__name__)
 _META: Final = "_meta"
 _TRACE_FIELDS: Final = ("traceparent", "tracestate", "baggage")
 """The keys of `params._meta` that carry trace context, unprefixed (SEP-414)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A request that went well."""
-
-    value: JsonObject
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A request that is answered with a JSON-RPC error."""
-
-    code: int
-    message: str
-    data: object | None = None
-
-
-Answer: TypeAlias = Result | Failed
-
-
-class AskError(Exception):
-    """A request to the client did not end in a result; `reason` says how it ended."""
-
-    def __init__(self, reason: Failed) -> None:
-        super().__init__(reason.message)
-        self.reason = reason
-
-
-HeaderPairs: TypeAlias = tuple[tuple[str, str], ...]
-"""HTTP headers in order, names in lower case; a name may come more than once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """How a handler ends a stream on purpose, for its client to come back later (SEP-1699).
-
-    Attributes:
-        answer: Ends what reads the stream of its answer.
-        listening: Ends what reads the session's listening stream.
-    """
-
-    answer: Callable[[], Awaitable[None]]
-    listening: Callable[[], Awaitable[None]]
-
-
-OnProgress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None]]
-
-
-class Outlet(Protocol):
-    """Where a handler's messages to the client go; one for each call, and one for each session."""
-
-    @property
-    def can_ask(self) -> bool:
-        """Whether a request to the client can be delivered and its answer can come back."""
-        ...
-
-    async def tell(self, method: str, params: Mapping[str, Any] | None) -> None:
-        """Send a notification; one that cannot be delivered is dropped."""
-        ...
-
-    async def ask(
-        self,
-        method: str,
-        params: Mapping[str, Any] | None,
-        *,
-        timeout_seconds: float | None,
-        on_progress: OnProgress | None,
-    ) -> JsonObject:
-        """Send a request and return the result that the client answers with.
-
-        Args:
-            method: The JSON-RPC method.
-            params: Its parameters.
-            timeout_seconds: How long to wait; None waits as long as the handler may run.
-            on_progress: Called with progress, total and message when the client reports any.
-
-        Raises:
-            AskError: The client answered with an error, or did not answer.
-        """
-        ...
 
 
 class _SessionOutbound:

@@ -14,12 +14,13 @@ from typing import Any
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
 from linkspan_contract.envelope import JsonObject, Request
 from linkspan_propagation import inject_into_fields
-from linkspan_session.asks import UNDELIVERED, Asks
-from linkspan_session.calls import LOST, SESSION_ENDED, RunningCalls
+from linkspan_session.answers import LOST, SESSION_ENDED, UNDELIVERED, AskError, OnProgress
+from linkspan_session.asks import Asks
+from linkspan_session.calls import RunningCalls
 from linkspan_session.errors import EventUnknownError, StoreUnavailableError
 from linkspan_session.events import answer_event, notification_event
 from linkspan_session.exchange import Exchange
-from linkspan_session.kernel import AskError, HostedServer, OnProgress, has_priming_events
+from linkspan_session.kernel import HostedServer, has_priming_events
 from linkspan_session.store import EventLog, SessionRecord, StreamRecord
 from linkspan_session.streams import (
     AnswerStream,

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from linkspan_session.kernel import Failed, Result
+from linkspan_session.answers import Failed, Result
 from linkspan_session.store import Principal
 from linkspan_session.store.database import SqliteDatabase
 from linkspan_session.store.sqlite_tasks import SqliteTaskStore

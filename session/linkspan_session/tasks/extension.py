@@ -21,9 +21,9 @@ from mcp_types.methods import is_input_required, serialize_server_result
 from pydantic import BaseModel, ValidationError
 
 from linkspan_contract.envelope import JsonObject
+from linkspan_session.answers import Answer, Failed, Result
 from linkspan_session.errors import StoreUnavailableError
 from linkspan_session.hosting_context import HostingContext, hosting_context
-from linkspan_session.kernel import Answer, Failed, Result
 from linkspan_session.store.tasks import TaskId, TaskRecord
 from linkspan_session.tasks.context import (
     MODERN,

@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from linkspan_contract.envelope import INTERNAL_ERROR
+from linkspan_session.answers import Failed
 from linkspan_session.errors import StoreUnavailableError
-from linkspan_session.kernel import Failed
 from linkspan_session.store import Principal
 from linkspan_session.store.tasks import RunnerId, TaskId, TaskRecord, TaskStatus, TaskStore
 from linkspan_session.tasks.changes import answered, ended

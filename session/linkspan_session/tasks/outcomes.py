@@ -7,7 +7,7 @@ import logging
 import uuid
 
 from linkspan_contract.envelope import INTERNAL_ERROR, JsonObject, encode
-from linkspan_session.kernel import Answer, Failed, Result
+from linkspan_session.answers import Answer, Failed, Result
 from linkspan_session.tasks.states import TaskEvent
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, StatusCode
 
 from linkspan_contract.envelope import INTERNAL_ERROR, REQUEST_TIMEOUT
+from linkspan_session.answers import Answer, Failed
 from linkspan_session.errors import SessionError, StoreUnavailableError
-from linkspan_session.kernel import Answer, Failed
 from linkspan_session.store import Principal
 from linkspan_session.store.tasks import TaskId, TaskRecord, TaskStatus
 from linkspan_session.tasks.errors import ClosingError, UnknownTaskError

@@ -9,9 +9,8 @@ import pytest
 
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
 from linkspan_contract.envelope import INTERNAL_ERROR, Response
-from linkspan_session.asks import UNDELIVERED, Asks
-from linkspan_session.calls import SESSION_ENDED, TIMED_OUT
-from linkspan_session.kernel import AskError, Failed
+from linkspan_session.answers import SESSION_ENDED, TIMED_OUT, UNDELIVERED, AskError, Failed
+from linkspan_session.asks import Asks
 
 
 class Client:

@@ -8,17 +8,19 @@ from typing import Any
 import pytest
 
 from linkspan_contract.envelope import Request, RequestId
-from linkspan_session.calls import (
+from linkspan_session.answers import (
     CANCELLED,
     SESSION_ENDED,
     SHUTTING_DOWN,
     TIMED_OUT,
-    RunningCall,
-    RunningCalls,
+    Answer,
+    Failed,
+    Result,
 )
+from linkspan_session.calls import RunningCall, RunningCalls
 from linkspan_session.errors import StoreUnavailableError
 from linkspan_session.exchange import Exchange
-from linkspan_session.kernel import Answer, Call, Failed, Result
+from linkspan_session.kernel import Call
 from linkspan_session.live import SilentOutlet
 from linkspan_session.streams import PlainStream
 

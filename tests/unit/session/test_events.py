@@ -9,6 +9,7 @@ import pytest
 from linkspan.session.v1.session_pb2 import MessageKind
 from linkspan_contract.envelope import INTERNAL_ERROR
 from linkspan_session import events
+from linkspan_session.answers import Failed, Result
 from linkspan_session.events import (
     accepted_event,
     answer_event,
@@ -16,7 +17,6 @@ from linkspan_session.events import (
     notification_event,
     request_event,
 )
-from linkspan_session.kernel import Failed, Result
 
 
 def nested(depth: int) -> dict[str, Any]:

@@ -15,13 +15,11 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import RequestParams
 
 from linkspan_contract.envelope import INTERNAL_ERROR, JsonObject, Request
+from linkspan_session.answers import Answer, Failed, Result
 from linkspan_session.exchange import Exchange
 from linkspan_session.kernel import (
-    Answer,
     Call,
-    Failed,
     HostedServer,
-    Result,
     client_of,
     handshake_of,
     hosting,

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
-from linkspan_session.calls import CANCELLED
+from linkspan_session.answers import CANCELLED, Result
 from linkspan_session.errors import EventUnknownError, StoreUnavailableError
 from linkspan_session.events import answer_event, notification_event
 from linkspan_session.exchange import Exchange
-from linkspan_session.kernel import Result
 from linkspan_session.store import (
     Principal,
     SessionId,

@@ -11,7 +11,7 @@ from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, CallToolResult, InputRequiredResult, TextContent
 
-from linkspan_session.kernel import Failed, Result
+from linkspan_session.answers import Failed, Result
 from linkspan_session.tasks import Tasks, current_task
 from linkspan_session.tasks.extension import read_error, read_result
 from linkspan_session.tasks.wire import IDENTIFIER

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from linkspan_session.kernel import Failed, Result
+from linkspan_session.answers import Failed, Result
 from linkspan_session.tasks.outcomes import failure_json, written
 from linkspan_session.tasks.states import TaskEvent
 
