@@ -1,9 +1,9 @@
-"""The session host: which session a call is for, whose it is, and what becomes of its record.
+"""The session host: what each message of a client does, and on what terms it runs.
 
-Above lies `servicer`, which speaks gRPC; below lie `live` (sessions in memory), `kernel` (the
-hosted server) and `store` (sessions on record). Invariants: a session's principal is checked before
-anything else is done; what a client is told is on record before it is told; at most one
-`LiveSession` of an id is ever in use.
+Above lies `servicer`, which speaks gRPC; below lie `directory` (which session it is for), `live` (a
+session in memory), `kernel` (the hosted server) and `store` (what is on record). Invariants:
+nothing is done for a session before its principal is checked; what a client is told is on record
+before it is told; what a handler does ends in one answer, however its caller fares.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -38,12 +37,12 @@ from linkspan_session.answers import (
     Result,
 )
 from linkspan_session.calls import RunningCalls
+from linkspan_session.directory import SessionDirectory
 from linkspan_session.errors import (
     DrainingError,
     InvalidRequestError,
     SessionIdTakenError,
     SessionNotFoundError,
-    StoreUnavailableError,
 )
 from linkspan_session.events import accepted_event, answer_event, ended_event
 from linkspan_session.exchange import Exchange
@@ -55,9 +54,6 @@ from linkspan_session.streams import AnswerStream, BatchStream, PlainStream
 from linkspan_session.tasks.runner import TaskRunner
 
 logger = logging.getLogger(__name__)
-
-_TOUCH_EVERY_MILLIS: Final = 60_000
-"""How stale `last_active_millis` may get on record, so that a request costs no commit."""
 
 _ANSWER_MARGIN_SECONDS: Final = 0.25
 """How much earlier than its caller a handler is stopped, so that the answer still arrives."""
@@ -106,19 +102,23 @@ class SessionHost:
         """
         self._hosted = hosted
         self._store = store
-        self._log = log
         self._streams = streams
         self._tasks = tasks
         self._request_timeout_seconds = request_timeout_seconds
         self._task_runner = task_runner
         self._now_millis = now_millis
-        self._live: dict[SessionId, LiveSession] = {}
+        self._sessions = SessionDirectory(hosted, store, log, tasks, streams, now_millis)
         self._calls_alone = RunningCalls(tasks)
         self._hearing: set[asyncio.Task[None]] = set()
         self._draining = False
 
-    async def init(self, session_id: SessionId, principal: Principal) -> tuple[SessionRecord, bool]:
-        """Create a session, or find the one there is; the second value says which.
+    async def init(
+        self, session_id: SessionId, principal: Principal
+    ) -> tuple[SessionRecord, int, bool]:
+        """Create a session, or find the one there is.
+
+        Returns:
+            Its record, how many of its requests run here, and whether this call created it.
 
         Raises:
             SessionIdTakenError: The id is another principal's.
@@ -128,10 +128,10 @@ class SessionHost:
         record = SessionRecord(session_id, principal, None, now, now)
         existing = await self._store.create(record)
         if existing is None:
-            return record, True
+            return record, 0, True
         if existing.principal != principal:
             raise SessionIdTakenError
-        return existing, False
+        return existing, self._sessions.in_flight(session_id), False
 
     async def post(
         self,
@@ -161,7 +161,7 @@ class SessionHost:
         parsed = _parse(message)
         if _asks(parsed):  # anything else may be what a running handler waits for
             self._check_not_draining()
-        live = None if session_id is None else await self._find(session_id, principal)
+        live = None if session_id is None else await self._sessions.find(session_id, principal)
         timeout = self._timeout(parsed, timeout_seconds)
         terms = _Terms(headers, single_answer, timeout)
         with lending(self._hosting(principal)):
@@ -184,7 +184,7 @@ class SessionHost:
             EventUnknownError: The event is not one of this session, or no longer on record.
         """
         self._check_not_draining()
-        live = await self._find(session_id, principal)
+        live = await self._sessions.find(session_id, principal)
         exchange = self._streams.new_exchange()
         if last_event_id:
             await live.resume(last_event_id, exchange)
@@ -199,8 +199,8 @@ class SessionHost:
             SessionNotFoundError: There is no such session for this principal.
         """
         self._check_not_draining()
-        live = await self._find(session_id, principal)
-        await self._end(live)
+        live = await self._sessions.find(session_id, principal)
+        await self._sessions.end(live)
         exchange = Exchange()
         exchange.finish(ended_event())
         return exchange
@@ -214,20 +214,20 @@ class SessionHost:
         record = await self._store.get(session_id)
         if record is None:
             raise SessionNotFoundError
-        return record, self.in_flight(session_id)
+        return record, self._sessions.in_flight(session_id)
 
     async def list_page(
         self, after: tuple[int, SessionId] | None, limit: int
     ) -> list[tuple[SessionRecord, int]]:
         """Return a page of records, each with how many of its requests run here."""
         records = await self._store.list_page(after, limit)
-        return [(record, self.in_flight(record.session_id)) for record in records]
+        return [(record, self._sessions.in_flight(record.session_id)) for record in records]
 
     async def drain(self, grace_seconds: float) -> None:
         """Take no more calls, let those that run end, and stop what has not ended in time."""
         self._draining = True
-        calls = [self._calls_alone, *(live.calls for live in self._live.values())]
-        for live in self._live.values():
+        calls = [self._calls_alone, *(live.calls for live in self._sessions.live())]
+        for live in self._sessions.live():
             live.stop_listening()
         try:
             async with asyncio.timeout(grace_seconds):
@@ -238,7 +238,7 @@ class SessionHost:
                 each.stop_all(SHUTTING_DOWN)
         for task in self._hearing:
             task.cancel()
-        for live in list(self._live.values()):  # a handshake that is stopped takes its session away
+        for live in self._sessions.live():  # a handshake that is stopped takes its session away
             await self._hosted.disconnect(live.connection)
 
     # --- requests --------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ class SessionHost:
         handshake = handshake_of(live.connection)
         try:
             if not isinstance(answer, Result) or handshake is None:
-                await self._end(live)
+                await self._sessions.end(live)
                 return
             if not await self._store.save_handshake(live.record.session_id, handshake):
                 raise SessionNotFoundError
@@ -410,59 +410,7 @@ class SessionHost:
             await self._store.save_handshake(live.record.session_id, handshake)
             live.record = dataclasses.replace(live.record, handshake=handshake)
 
-    # --- finding and ending ----------------------------------------------------------------------
-
-    async def _find(self, session_id: SessionId, principal: Principal) -> LiveSession:
-        live = self._live.get(session_id)
-        if live is None:
-            record = await self._store.get(session_id)
-            # While the store was asked, another call may have built the session, or ended it.
-            live = self._live.get(session_id)
-            if live is None:
-                if record is None or record.principal != principal:
-                    raise SessionNotFoundError
-                live = LiveSession(
-                    record, self._hosted, self._tasks, self._log, self._streams, self._now_millis
-                )
-                self._live[session_id] = live
-        if live.record.principal == principal:
-            await self._touch(live)
-        if live.ended or live.record.principal != principal:
-            raise SessionNotFoundError
-        return live
-
-    async def _touch(self, live: LiveSession) -> None:
-        """Put on record that the session was used, as far as the store can be had."""
-        now = self._now_millis()
-        if now - live.record.last_active_millis < _TOUCH_EVERY_MILLIS:
-            return
-        live.record = dataclasses.replace(live.record, last_active_millis=now)
-        with suppress(StoreUnavailableError):
-            await self._store.touch(live.record.session_id, now)
-
-    async def _end(self, live: LiveSession) -> None:
-        """End a session, to the end even if its caller goes away in between."""
-        ending = self._tasks.create_task(self._end_whole(live))
-        failure = await asyncio.shield(ending)
-        if failure is not None:
-            raise failure
-
-    async def _end_whole(self, live: LiveSession) -> StoreUnavailableError | None:
-        """End a session; it stays findable, as ended, until its record is gone.
-
-        Returns:
-            Why it was not ended, if it was not: what a task raises would end the whole server.
-        """
-        live.ended = True
-        try:
-            await self._store.delete(live.record.session_id)
-        except StoreUnavailableError as error:
-            live.ended = False
-            return error
-        live.end()
-        self._live.pop(live.record.session_id, None)
-        await self._hosted.disconnect(live.connection)
-        return None
+    # --- terms ---------------------------------------------------------------------------------
 
     def _timeout(self, parsed: Envelope | Batch, caller_seconds: float | None) -> float | None:
         """Say how long a message's handler may run, in seconds; None for as long as its caller."""
@@ -473,11 +421,6 @@ class SessionHost:
         # The handler is stopped a little before its caller gives up, so that it is heard why.
         margin = min(_ANSWER_MARGIN_SECONDS, caller_seconds / 10)
         return min(self._request_timeout_seconds, caller_seconds - margin)
-
-    def in_flight(self, session_id: SessionId) -> int:
-        """Return how many requests of a session run here."""
-        live = self._live.get(session_id)
-        return 0 if live is None else len(live.calls)
 
     def _hosting(self, principal: Principal) -> HostingContext | None:
         if self._task_runner is None:

@@ -51,10 +51,9 @@ class SessionServicer(SessionServiceServicer):
     ) -> service.InitResponse:
         """Create a session, or find the one there is."""
         try:
-            record, created = await self._host.init(
+            record, in_flight, created = await self._host.init(
                 _session_id(request.session_id), _principal(request.principal)
             )
-            in_flight = self._host.in_flight(record.session_id)
             return service.InitResponse(session=_session(record, in_flight), created=created)
         except Exception as error:  # noqa: BLE001 - every failure leaves as a status
             await _abort(context, error)
