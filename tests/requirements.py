@@ -261,6 +261,11 @@ _ROWS: Final = (
         "Server requests, batches, listening, resuming, cancelling, ending, tasks: each one trace.",
         _OURS,
     ),
+    (
+        "http.slow-body",
+        "A body that does not arrive gets 408, and its connection is closed.",
+        f"{_HTTP}#section-15.5.9",
+    ),
     # The official suites
     (
         "conformance",

@@ -145,3 +145,19 @@ def test_subscriptions_outlive_the_request_timeout_and_end_cleanly_at_a_drain(
 def test_the_store_is_readable_by_its_owner_alone(stack: Stack) -> None:
     for path in stack.data.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+@requirement("http.slow-body")
+def test_a_body_that_does_not_arrive_is_given_up(tmp_path: Path) -> None:
+    with running_stack(tmp_path, worker_arguments=("--stall-timeout", "0.3")) as stack:
+        address = urlsplit(stack.mcp)
+        with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+            connection.sendall(
+                f"POST /mcp HTTP/1.1\r\nhost: {address.netloc}\r\ncontent-type: application/json\r\n"
+                "content-length: 100\r\n\r\n{".encode()
+            )
+            answer = b""
+            while chunk := connection.recv(65536):
+                answer += chunk
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":-32600' in answer

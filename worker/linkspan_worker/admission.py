@@ -135,6 +135,17 @@ def too_large() -> Refusal:
     )
 
 
+def too_slow() -> Refusal:
+    """Refuse a body that does not arrive; the connection is of no more use (RFC 9110, 15.5.9)."""
+    return Refusal(
+        HTTPStatus.REQUEST_TIMEOUT,
+        INVALID_REQUEST,
+        "Request timeout: the body did not arrive in time",
+        "408",
+        headers=(("connection", "close"),),
+    )
+
+
 def read_body(body: bytes, headers: Headers) -> Envelope | Batch:
     """Parse the body of a POST; a batch only where the version may be one that has them.
 

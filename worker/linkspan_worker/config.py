@@ -65,7 +65,8 @@ class WorkerConfig:
     stall_timeout: float = setting(
         30.0,
         parse=parse_seconds,
-        help="how long a client may take nothing of its answer before it is cut off, in seconds",
+        help="how long a client may send nothing of its request, or take nothing of its answer, "
+        "before it is cut off, in seconds",
         metavar="SECONDS",
     )
     comment_every: float = setting(

@@ -38,6 +38,7 @@ from linkspan_worker.admission import (
     read_body,
     routing_key_of,
     too_large,
+    too_slow,
 )
 from linkspan_worker.failures import Refusal, refusal_of
 from linkspan_worker.headers import ANY_ANSWER, Accepted, Headers
@@ -117,7 +118,8 @@ class McpEndpoint:
             request_timeout_seconds: How long a request may take.
             listen_timeout_seconds: How long a listening stream lives before it ends cleanly.
             comment_every_seconds: How long a stream may be silent before a comment is sent.
-            stall_seconds: How long a client may take nothing of its answer before it is cut off.
+            stall_seconds: How long a client may send nothing of its request, or take nothing of its
+                answer.
             routing_header: The header whose value is the routing key of requests without a session,
                 in lower case; empty for none.
             loopback_only: Whether requests that name another host than this machine are refused.
@@ -180,7 +182,7 @@ class McpEndpoint:
         )
         if rebinding is not None:
             return _Arrival(headers, ANY_ANSWER, refused=RefusedError(rebinding))
-        return await _judge(method, headers, receive)
+        return await _judge(method, headers, receive, self._stall_seconds)
 
     async def _answer(self, arrival: _Arrival, relay: Relay) -> None:
         if arrival.gone:
@@ -248,14 +250,14 @@ def _abort_of(scope: Scope) -> Callable[[], None]:
     return abort
 
 
-async def _judge(method: str, headers: Headers, receive: Receive) -> _Arrival:
+async def _judge(method: str, headers: Headers, receive: Receive, stall_seconds: float) -> _Arrival:
     accepted = ANY_ANSWER
     envelope: Envelope | Batch | None = None
     try:
         match method:
             case "POST":
                 accepted = check_post_headers(headers)
-                body = await _read(receive)
+                body = await _read(receive, stall_seconds)
                 envelope = read_body(body, headers)
                 return _Arrival(headers, accepted, envelope, body, admit_post(envelope, headers))
             case "GET":
@@ -274,17 +276,21 @@ async def _judge(method: str, headers: Headers, receive: Receive) -> _Arrival:
         return _Arrival(headers, accepted, gone=True)
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, stall_seconds: float) -> bytes:
     """Read the whole body, as far as the limit allows.
 
     Raises:
-        RefusedError: 413, it is over the limit.
+        RefusedError: 413, it is over the limit; 408, the next piece of it did not come in time.
         ClientGoneError: The client went away.
     """
     chunks: list[bytes] = []
     size = 0
     while True:
-        message = await receive()
+        try:
+            async with asyncio.timeout(stall_seconds):
+                message = await receive()
+        except TimeoutError:
+            raise RefusedError(too_slow()) from None
         if message["type"] != "http.request":
             raise ClientGoneError
         chunk: bytes = message.get("body", b"")

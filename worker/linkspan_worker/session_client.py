@@ -6,7 +6,6 @@ leaves here as a `SessionCallError`.
 
 import asyncio
 import hashlib
-from contextlib import suppress
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
@@ -93,9 +92,16 @@ class Answer:
 
     async def taken(self, *, within_seconds: float) -> None:
         """Wait until the session server has taken the request, failed it, or the time is over."""
-        with suppress(grpc.aio.AioRpcError, TimeoutError, asyncio.CancelledError):
+        try:
             async with asyncio.timeout(within_seconds):
                 await self._call.initial_metadata()
+        except (grpc.aio.AioRpcError, TimeoutError):
+            pass
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Else it is the call that was cancelled, which gRPC tells in the same way.
 
     def cancel(self) -> None:
         """Say that nobody waits for the answer any more; does nothing once it has ended."""

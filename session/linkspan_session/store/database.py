@@ -151,6 +151,7 @@ class SqliteDatabase:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    connection: sqlite3.Connection | None = None
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)  # it holds session ids, which are as good as keys
@@ -160,6 +161,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         version = _migrate(connection)
     except (sqlite3.Error, OSError) as error:
+        if connection is not None:
+            connection.close()
         raise StartError(f"cannot open the session store {path}: {error}") from error
     if version > len(_MIGRATIONS):
         connection.close()
