@@ -2,9 +2,9 @@
 
 import socket
 import stat
-import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from tests.requirements import requirement
 from tests.support.mcp_http import HttpSession, JsonObject, call, http_session
 from tests.support.processes import REPOSITORY
 from tests.support.stack import Stack, running_stack
+from tests.support.waiting import wait_until
 
 RAISING = str(REPOSITORY / "tests" / "apps" / "raising.py") + ":server"
 FLOOD = str(REPOSITORY / "tests" / "apps" / "flood.py") + ":mcp"
@@ -46,7 +47,7 @@ def test_what_a_client_asked_for_before_it_left_is_done(stack: Stack) -> None:
     for _ in range(15):
         with http_session(stack.mcp) as session:
             leave_at_once(session, "DELETE")
-            wait_until_gone(session)
+            wait_until(partial(is_gone, session), "the end of the session")
 
 
 def leave_at_once(session: HttpSession, method: str) -> None:
@@ -59,10 +60,8 @@ def leave_at_once(session: HttpSession, method: str) -> None:
         )
 
 
-def wait_until_gone(session: HttpSession) -> None:
-    deadline = time.monotonic() + 10
-    while session.post({"jsonrpc": "2.0", "id": 1, "method": "ping"}).status_code != 404:
-        assert time.monotonic() < deadline, "the session was never ended"
+def is_gone(session: HttpSession) -> bool:
+    return session.post({"jsonrpc": "2.0", "id": 1, "method": "ping"}).status_code == 404
 
 
 @requirement("stream.cut-off")
@@ -78,9 +77,9 @@ def test_the_connection_of_a_client_that_takes_nothing_is_broken(tmp_path: Path)
         reader_of_nothing(session) as connection,
     ):
         connection.settimeout(15)
-        deadline = time.monotonic() + 15
-        while not any("cut off a client" in line for line in stack.worker.errors):
-            assert time.monotonic() < deadline, stack.worker.errors
+        wait_until(
+            lambda: any("cut off a client" in line for line in stack.worker.errors), "the log of it"
+        )
         with pytest.raises(ConnectionResetError):
             read_all(connection)
         assert stack.worker.stop() == 0
