@@ -38,7 +38,7 @@ Point a client at it:
   MCP Inspector     {inspector}
   grpcurl           grpcurl -plaintext {grpc} list
 
-Ctrl-C stops it; sessions stay.
+Ctrl-C stops it when what runs has ended, a second one at once; sessions stay.
 
 {ready_line({"mcp": mcp, "grpc": grpc})}"""
 

@@ -6,12 +6,12 @@ nothing could be started; then one line on standard error says what to do.
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Final, NoReturn, Protocol
 
-from linkspan_cli.supervisor import RunOptions, run_together
 from linkspan_process.errors import SettingError, StartError
 from linkspan_process.lifecycle import EXIT_NOT_STARTED
 from linkspan_process.ports import check_port
@@ -64,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    # Until something serves, Ctrl-C ends the process like any other, without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parsed = _parser().parse_args(arguments)
     try:
         _check_names(os.environ)
@@ -80,6 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    from linkspan_cli.supervisor import RunOptions, run_together  # noqa: PLC0415 - as below
+
+    if _WORKER_ENV + "SESSION" in os.environ:
+        raise SettingError(
+            f"{_WORKER_ENV}SESSION: `linkspan run` starts a session server of its own; "
+            "unset it, or run `linkspan worker` alone"
+        )
     # What a child would refuse is refused here as well, before anything has been started.
     worker = from_env(worker_config.WorkerConfig, os.environ, prefix=_WORKER_ENV)
     settings = from_env(session_config.SessionConfig, os.environ, prefix=_SESSION_ENV)

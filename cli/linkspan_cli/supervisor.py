@@ -58,7 +58,10 @@ class _ChildEndedError(Exception):
     """
 
     def __init__(self, name: str, status: int, *, ready: bool) -> None:
-        super().__init__(f"the {name} ended by itself with status {status}")
+        how = f"with status {status}"
+        if status < 0:
+            how = f"of signal {signal.Signals(-status).name}"
+        super().__init__(f"the {name} ended by itself, {how}; nothing else is left running")
         self.status = status
         self.explained = status == EXIT_NOT_STARTED and not ready
 
@@ -94,6 +97,11 @@ class _Child:
         """Wait for the process to end."""
         status = await self._process.wait()
         return _ChildEndedError(self.name, status, ready=self._ready.done())
+
+    def kill(self) -> None:
+        """End the process at once, if it still runs."""
+        if self._process.returncode is None:
+            self._process.kill()
 
     async def stop(self, timeout_seconds: float) -> None:
         """Ask the process to end, and make it end if it does not in time."""
@@ -135,10 +143,19 @@ def run_together(options: RunOptions) -> int:
 async def _run(options: RunOptions) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    children: list[_Child] = []
+
+    def ask_to_stop() -> None:
+        """The first time, let what runs come to its end; after that, wait for nothing."""
+        if stop.is_set():
+            for child in children:
+                child.kill()
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, ask_to_stop)
     stopping = asyncio.create_task(stop.wait())
-    serving = asyncio.create_task(_serve(options))
+    serving = asyncio.create_task(_serve(options, children))
     await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not serving.done():
@@ -157,8 +174,12 @@ async def _run(options: RunOptions) -> int:
     return EXIT_OK
 
 
-async def _serve(options: RunOptions) -> None:
-    """Serve until cancelled; raises `_ChildEndedError` if a child ends by itself."""
+async def _serve(options: RunOptions, children: list[_Child]) -> None:
+    """Serve until cancelled, and add to `children` what is started on the way.
+
+    Raises:
+        _ChildEndedError: A child ended by itself.
+    """
     app = options.app or str(_default_app())
     common = [] if options.log_level is None else ["--log-level", options.log_level]
     session_arguments = ["--app", app, "--data", options.data, *common]
@@ -166,11 +187,13 @@ async def _serve(options: RunOptions) -> None:
         session_arguments += ["--port", str(options.session_port)]
     stop_seconds = options.drain_seconds + END_SECONDS + _STOP_SECONDS
     async with _child("session server", "session", session_arguments, stop_seconds) as session:
+        children.append(session)
         grpc = (await session.ready())["grpc"]
         worker_arguments = ["--session", grpc, *common]
         if options.port is not None:
             worker_arguments += ["--port", str(options.port)]
         async with _child("worker", "worker", worker_arguments, stop_seconds) as worker:
+            children.append(worker)
             mcp = (await worker.ready())["mcp"]
             print(greeting(app, mcp, grpc, options.data, os.environ), flush=True)
             ended = [asyncio.create_task(child.ended()) for child in (session, worker)]
@@ -192,6 +215,8 @@ async def _child(
         stdin=PIPE,
         stdout=PIPE,
         start_new_session=True,
+        # What a hosted server prints is to be seen when it prints it.
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     child = _Child(name, process)
     try:

@@ -52,9 +52,16 @@ def load_app(spec: str) -> Server[Any]:
 
 
 def _import(spec: str, place: str) -> ModuleType:
+    path = Path(place)
+    if path.is_dir():
+        raise AppError(
+            f"--app {spec}: is a folder; name the file in it, as in {place}/server.py:mcp"
+        )
+    if path.is_file() and path.suffix != ".py":
+        raise AppError(f"--app {spec}: is not a Python file")
     try:
         if place.endswith(".py"):
-            return _import_file(Path(place))
+            return _import_file(path)
         sys.path.insert(0, str(Path.cwd()))
         return importlib.import_module(place)
     except AppError:
@@ -83,7 +90,7 @@ def _attribute(spec: str, module: ModuleType, dotted: str) -> object:
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise AppError(f"--app {spec}: {module.__name__} has no attribute {dotted!r}") from None
+            raise AppError(f"--app {spec}: it has no attribute {dotted!r}") from None
     return found
 
 
@@ -107,7 +114,11 @@ def _call(spec: str, factory: Any) -> object:
 
 def _told(error: BaseException) -> str:
     """Say what happened and where, on one line."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != __file__ and not frame.filename.startswith("<frozen ")
+    ]
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     what = " ".join(str(error).split()) or "no message"
     return f"{type(error).__name__}: {what}{where}"

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from tests.requirements import requirement
 from tests.support.apps import APPS, PROBE
+from tests.support.mcp_http import call, http_session
 from tests.support.peer import modern, session_at
-from tests.support.processes import ServiceProcess, linkspan
+from tests.support.processes import EVERYTHING, ServiceProcess, linkspan
 from tests.support.session_calls import service_at
 from tests.support.waiting import wait_until
 
@@ -286,7 +287,8 @@ def test_if_a_child_dies_the_other_is_stopped_and_the_command_fails(
     assert not any(map(is_running, children.values()))
     assert nobody_serves(addresses)
     (line,) = [line for line in running.errors if line.startswith("linkspan run: ")]
-    assert "ended by itself with status" in line
+    expected = f"of signal {number.name}" if number is signal.SIGKILL else "with status 0"
+    assert f"ended by itself, {expected}" in line
     assert not any("Traceback" in line for line in running.errors)
 
 
@@ -339,3 +341,34 @@ def test_each_kind_of_server_is_hosted(attribute: str, tmp_path: Path) -> None:
     app = str(APPS / "kinds.py") + f":{attribute}"
     with linkspan(*hosting("session", app, data=tmp_path)) as process:
         assert asyncio.run(answer_of(process.wait_ready()["grpc"])) == "5"
+
+
+@requirement("cli.stops-clean")
+@pytest.mark.parametrize("command", [("run",), ("session", "--app", EVERYTHING), ("worker",)])
+def test_ctrl_c_before_anything_serves_prints_no_stack_trace(command: tuple[str, ...]) -> None:
+    with linkspan(*command, "--port", "0") as process:
+        process.signal(signal.SIGINT)
+        process.wait()
+        # The interpreter itself tells of a signal that comes before any code of ours has run.
+        assert not any("linkspan" in line for line in process.errors if "File" in line)
+
+
+@requirement("cli.stops-clean")
+def test_a_second_ctrl_c_waits_for_nothing(tmp_path: Path) -> None:
+    ports = ("--port", "0", "--session-port", "0")
+    with linkspan("run", *ports, "--data", str(tmp_path)) as process:
+        addresses = process.wait_ready()
+        with (
+            http_session(addresses["mcp"]) as session,
+            session.stream(call("count", {"to": 1000, "every_seconds": 0.1})) as events,
+        ):
+            next(events)
+            process.signal(signal.SIGINT)
+            wait_until(lambda: said(process, "shutting down"), "the first to be heard")
+            process.signal(signal.SIGINT)
+            process.wait()
+        assert nobody_serves(addresses)
+
+
+def said(process: ServiceProcess, words: str) -> bool:
+    return any(words in line for line in process.errors)

@@ -52,7 +52,7 @@ class WorkerConfig:
         "",
         parse=parse_text,
         help="the Mcp-Param-* header whose value decides which session server is asked, for "
-        "requests without a session (default: none)",
+        "requests without a session",
         metavar="NAME",
     )
     allowed_origins: frozenset[str] = setting(

@@ -149,7 +149,7 @@ def test_what_cannot_be_imported_is_told_with_its_place(source: str, says: str) 
 
 def test_a_missing_attribute_is_told() -> None:
     write("empty.py", "")
-    assert refusal("empty:tools") == "--app empty:tools: empty has no attribute 'tools'"
+    assert refusal("empty:tools") == "--app empty:tools: it has no attribute 'tools'"
     assert refusal("empty.py:a.b").endswith("has no attribute 'a.b'")
     assert refusal("empty") == (
         "--app empty: has none of mcp, server, app; say which, as in empty:my_server"
