@@ -356,7 +356,8 @@ def test_ctrl_c_before_anything_serves_prints_no_stack_trace(command: tuple[str,
 @requirement("cli.stops-clean")
 def test_a_second_ctrl_c_waits_for_nothing(tmp_path: Path) -> None:
     ports = ("--port", "0", "--session-port", "0")
-    with linkspan("run", *ports, "--data", str(tmp_path)) as process:
+    patient = {"LINKSPAN_SESSION_DRAIN_TIMEOUT": "90", "LINKSPAN_WORKER_DRAIN_TIMEOUT": "90"}
+    with linkspan("run", *ports, "--data", str(tmp_path), env=patient) as process:
         addresses = process.wait_ready()
         with (
             http_session(addresses["mcp"]) as session,
