@@ -99,6 +99,6 @@ def _call(method: str, params: Mapping[str, Any] | None) -> JsonObject:
 
 def _message_event(message: JsonObject, kind: MessageKind.ValueType) -> HandleRequestResponse:
     text = encode(message)
-    if len(text) > MAX_ANSWER_BYTES:
+    if len(text.encode()) > MAX_ANSWER_BYTES:
         raise ValueError(f"a message to the client is over {MAX_ANSWER_BYTES} bytes")
     return HandleRequestResponse(message=Message(json=text, kind=kind))

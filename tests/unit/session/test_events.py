@@ -2,6 +2,7 @@
 
 import json
 import logging
+from functools import partial
 from typing import Any
 
 import pytest
@@ -112,6 +113,20 @@ def test_an_answer_over_the_limit_in_bytes_becomes_an_internal_error(
     too_large = answer_event(1, Result({"text": letter * 100 + "a"})).message
     assert too_large.error_code == INTERNAL_ERROR
     assert json.loads(too_large.json)["error"]["data"]["correlationId"]
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "😀"])
+def test_a_message_on_the_way_over_the_limit_in_bytes_fails_in_its_handler(
+    letter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = {"text": letter * 100}
+    for build in (notification_event, partial(request_event, 1)):
+        fits = build("x", params).message.json
+        monkeypatch.setattr(events, "MAX_ANSWER_BYTES", len(fits.encode()))
+        assert build("x", params).message.json == fits
+        with pytest.raises(ValueError, match="bytes"):
+            build("x", {"text": letter * 100 + "a"})
+        monkeypatch.undo()
 
 
 def test_every_message_is_one_line() -> None:
