@@ -22,4 +22,4 @@ async def visit(ctx: Context) -> str:
     answer = await ctx.session.elicit_url(
         "Please sign in", "https://login.example/", "visit-1", related_request_id=ctx.request_id
     )
-    return answer.action
+    return str(answer.action)

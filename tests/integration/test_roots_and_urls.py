@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
-
 from tests.requirements import requirement
 from tests.support.mcp_http import JsonObject, call, http_session
 from tests.support.processes import REPOSITORY
