@@ -27,6 +27,12 @@ MAX_HEADER_NAME_BYTES: Final = 256
 MAX_HEADER_VALUE_BYTES: Final = 8192
 """The longest value of a `Header`, in bytes."""
 
+MAX_REQUEST_KEY_CHARS: Final = 64
+"""The longest key of an `Attempt`, in characters."""
+
+MAX_NODE_ID_BYTES: Final = 512
+"""The longest id of a session server, in bytes of UTF-8."""
+
 DEFAULT_PAGE_SIZE: Final = 100
 """How many sessions a page of `ListSessions` holds when the caller does not say."""
 
@@ -43,3 +49,8 @@ def is_session_id(value: str) -> bool:
     Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#session-management
     """
     return _SESSION_ID.fullmatch(value) is not None
+
+
+def is_request_key(value: str) -> bool:
+    """Tell whether `value` is empty or 1 to 64 characters of visible ASCII."""
+    return not value or (len(value) <= MAX_REQUEST_KEY_CHARS and is_session_id(value))

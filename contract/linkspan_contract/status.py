@@ -25,6 +25,9 @@ ERROR_DOMAIN: Final = "linkspan.session.v1"
 CORRELATION_ID: Final = "correlation_id"
 """The key of `ErrorInfo.metadata` under which an internal error can be found in the log."""
 
+OWNER: Final = "owner"
+"""The key of `ErrorInfo.metadata` under which SESSION_ELSEWHERE names the owner."""
+
 _PREFIX: Final = "ERROR_REASON_"
 
 CODE_OF_REASON: Final[Mapping[ErrorReason.ValueType, grpc.StatusCode]] = MappingProxyType(
@@ -36,6 +39,14 @@ CODE_OF_REASON: Final[Mapping[ErrorReason.ValueType, grpc.StatusCode]] = Mapping
         ErrorReason.ERROR_REASON_DRAINING: grpc.StatusCode.UNAVAILABLE,
         ErrorReason.ERROR_REASON_RECORD_TOO_NEW: grpc.StatusCode.FAILED_PRECONDITION,
         ErrorReason.ERROR_REASON_EVENT_UNKNOWN: grpc.StatusCode.INVALID_ARGUMENT,
+        ErrorReason.ERROR_REASON_SESSION_ENDED: grpc.StatusCode.NOT_FOUND,
+        ErrorReason.ERROR_REASON_SESSION_EXPIRED: grpc.StatusCode.NOT_FOUND,
+        ErrorReason.ERROR_REASON_SESSION_ELSEWHERE: grpc.StatusCode.FAILED_PRECONDITION,
+        ErrorReason.ERROR_REASON_OWNER_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.ERROR_REASON_TOO_MANY_SESSIONS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+        ErrorReason.ERROR_REASON_TOO_MANY_REQUESTS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+        ErrorReason.ERROR_REASON_OVERLOADED: grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.ERROR_REASON_SESSION_MOVED: grpc.StatusCode.UNAVAILABLE,
         ErrorReason.ERROR_REASON_INTERNAL: grpc.StatusCode.INTERNAL,
     }
 )
@@ -51,16 +62,18 @@ class Failure:
         reason: Why, or `ERROR_REASON_UNSPECIFIED` if gRPC itself or a stranger answered.
         message: What to do, for people; empty if nobody said.
         correlation_id: Where to look in the peer's log; empty unless the reason is INTERNAL.
+        owner: Whom to call instead; empty unless the reason is SESSION_ELSEWHERE.
     """
 
     code: grpc.StatusCode
     reason: ErrorReason.ValueType
     message: str
     correlation_id: str = ""
+    owner: str = ""
 
 
 def make_status(
-    reason: ErrorReason.ValueType, message: str, *, correlation_id: str = ""
+    reason: ErrorReason.ValueType, message: str, *, correlation_id: str = "", owner: str = ""
 ) -> grpc.Status:
     """Build the status to abort a call with.
 
@@ -68,11 +81,13 @@ def make_status(
         reason: Why; must stand in `CODE_OF_REASON`.
         message: What the caller can do about it; no internals.
         correlation_id: Where to look in the log, for internal errors.
+        owner: Whom to call instead, for a session that another server owns.
     """
+    metadata = {CORRELATION_ID: correlation_id, OWNER: owner}
     info = error_details_pb2.ErrorInfo(
         reason=ErrorReason.Name(reason).removeprefix(_PREFIX),
         domain=ERROR_DOMAIN,
-        metadata={CORRELATION_ID: correlation_id} if correlation_id else {},
+        metadata={key: value for key, value in metadata.items() if value},
     )
     detail = AnyMessage()
     detail.Pack(info)
@@ -85,13 +100,14 @@ def read_failure(error: grpc.aio.AioRpcError) -> Failure:
     """Read a failed call's status; never raises, whoever sent it."""
     info = _error_info(error)
     reason = ErrorReason.ERROR_REASON_UNSPECIFIED
-    correlation_id = ""
+    correlation_id, owner = "", ""
     if info is not None:
         name = _PREFIX + info.reason
         if name in ErrorReason.keys():  # noqa: SIM118 - an enum wrapper, not a dict
             reason = ErrorReason.Value(name)
         correlation_id = info.metadata.get(CORRELATION_ID, "")
-    return Failure(error.code(), reason, error.details() or "", correlation_id)
+        owner = info.metadata.get(OWNER, "")
+    return Failure(error.code(), reason, error.details() or "", correlation_id, owner)
 
 
 def _error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:

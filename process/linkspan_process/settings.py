@@ -133,13 +133,30 @@ def parse_port(text: str) -> int:
 
 def parse_seconds(text: str) -> float:
     """Take a positive number of seconds, at most a week."""
+    return _seconds(text, 7, "a week")
+
+
+def parse_long_seconds(text: str) -> float:
+    """Take a positive number of seconds, at most ten years."""
+    return _seconds(text, 3650, "ten years")
+
+
+def _seconds(text: str, max_days: int, max_name: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 < seconds <= 7 * 24 * 3600:
-        raise ValueError(f"must be seconds, more than 0 and at most a week, not {text!r}")
+    if not 0 < seconds <= max_days * 24 * 3600:
+        raise ValueError(f"must be seconds, more than 0 and at most {max_name}, not {text!r}")
     return seconds
+
+
+def parse_count(text: str) -> int:
+    """Take a positive whole number, at most a billion."""
+    count = int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else 0  # noqa: PLR2004
+    if not 0 < count <= 1_000_000_000:  # noqa: PLR2004 - as above
+        raise ValueError(f"must be a number from 1 to 1000000000, not {text!r}")
+    return count
 
 
 def parse_bytes(text: str) -> int:

@@ -31,7 +31,15 @@ class _SessionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SessionS
     SESSION_STATE_CREATED: _SessionState.ValueType  # 1
     """Init has run; the client's "initialize" request has not been answered yet."""
     SESSION_STATE_LIVE: _SessionState.ValueType  # 2
-    """The "initialize" request has been answered; requests are served."""
+    """A session server has the session in memory."""
+    SESSION_STATE_ASLEEP: _SessionState.ValueType  # 3
+    """The session is on record only; the next request wakes it."""
+    SESSION_STATE_ENDED: _SessionState.ValueType  # 4
+    """The session was ended. Its record is kept for a while so that its client is told so."""
+    SESSION_STATE_EXPIRED: _SessionState.ValueType  # 5
+    """The session expired, because it was not used for too long. Its record is kept for a while so
+    that its client is told so.
+    """
 
 class SessionState(_SessionState, metaclass=_SessionStateEnumTypeWrapper):
     """Where in its life a session is."""
@@ -41,7 +49,15 @@ SESSION_STATE_UNSPECIFIED: SessionState.ValueType  # 0
 SESSION_STATE_CREATED: SessionState.ValueType  # 1
 """Init has run; the client's "initialize" request has not been answered yet."""
 SESSION_STATE_LIVE: SessionState.ValueType  # 2
-"""The "initialize" request has been answered; requests are served."""
+"""A session server has the session in memory."""
+SESSION_STATE_ASLEEP: SessionState.ValueType  # 3
+"""The session is on record only; the next request wakes it."""
+SESSION_STATE_ENDED: SessionState.ValueType  # 4
+"""The session was ended. Its record is kept for a while so that its client is told so."""
+SESSION_STATE_EXPIRED: SessionState.ValueType  # 5
+"""The session expired, because it was not used for too long. Its record is kept for a while so
+that its client is told so.
+"""
 Global___SessionState: _TypeAlias = SessionState  # noqa: Y015
 
 class _MessageKind:
@@ -132,6 +148,10 @@ class Session(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     LAST_ACTIVE_TIME_FIELD_NUMBER: _builtins.int
     REQUESTS_IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    OWNER_ADDRESS_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session's identifier. 1 to 128 characters of visible ASCII (0x21 to 0x7E)."""
     state: Global___SessionState.ValueType
@@ -147,7 +167,17 @@ class Session(_message.Message):
     is CREATED.
     """
     requests_in_flight: _builtins.int
-    """How many requests the answering session server is running for this session right now."""
+    """How many requests the answering session server is running for this session right now; 0 if
+    another one owns it.
+    """
+    owner_address: _builtins.str
+    """The address of the session server that has the session in memory. Empty if none has, or if the
+    one that had it is not alive.
+    """
+    epoch: _builtins.int
+    """How often the session has changed its owner, and 1."""
+    stored_bytes: _builtins.int
+    """What the session takes in the store, in bytes of events and of storage."""
     @_builtins.property
     def principal(self) -> Global___Principal:
         """Whom the session belongs to."""
@@ -159,6 +189,12 @@ class Session(_message.Message):
     @_builtins.property
     def last_active_time(self) -> _timestamp_pb2.Timestamp:
         """When the session was last changed or asked to do something, to within 60 seconds."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the session expires if it is not used before. If it is ENDED or EXPIRED: until when its
+        record is kept.
+        """
 
     def __init__(
         self,
@@ -172,10 +208,14 @@ class Session(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         last_active_time: _timestamp_pb2.Timestamp | None = ...,
         requests_in_flight: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        owner_address: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        stored_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_active_time", b"last_active_time", "principal", b"principal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_active_time", b"last_active_time", "principal", b"principal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_name", b"client_name", "client_version", b"client_version", "create_time", b"create_time", "last_active_time", b"last_active_time", "principal", b"principal", "protocol_version", b"protocol_version", "requests_in_flight", b"requests_in_flight", "session_id", b"session_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_name", b"client_name", "client_version", b"client_version", "create_time", b"create_time", "epoch", b"epoch", "expire_time", b"expire_time", "last_active_time", b"last_active_time", "owner_address", b"owner_address", "principal", b"principal", "protocol_version", b"protocol_version", "requests_in_flight", b"requests_in_flight", "session_id", b"session_id", "state", b"state", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,43 +25,49 @@ _sym_db = _symbol_database.Default()
 from linkspan.session.v1 import session_pb2 as linkspan_dot_session_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)linkspan/session/v1/session_service.proto\x12\x13linkspan.session.v1\x1a!linkspan/session/v1/session.proto\"T\n\x0bInitRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x31\n\tprincipal\x18\x02 \x01(\x0b\x32\x1e.linkspan.session.v1.Principal\"N\n\x0cInitResponse\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x1c.linkspan.session.v1.Session\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"\xea\x01\n\x14HandleRequestRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x31\n\tprincipal\x18\x02 \x01(\x0b\x32\x1e.linkspan.session.v1.Principal\x12)\n\x04post\x18\x03 \x01(\x0b\x32\x19.linkspan.session.v1.PostH\x00\x12-\n\x06listen\x18\x04 \x01(\x0b\x32\x1b.linkspan.session.v1.ListenH\x00\x12\'\n\x03\x65nd\x18\x05 \x01(\x0b\x32\x18.linkspan.session.v1.EndH\x00\x42\x08\n\x06\x61\x63tion\"\\\n\x04Post\x12\x0f\n\x07message\x18\x01 \x01(\t\x12,\n\x07headers\x18\x02 \x03(\x0b\x32\x1b.linkspan.session.v1.Header\x12\x15\n\rsingle_answer\x18\x03 \x01(\x08\"\x1f\n\x06Listen\x12\x15\n\rlast_event_id\x18\x01 \x01(\t\"\x05\n\x03\x45nd\"\xed\x01\n\x15HandleRequestResponse\x12\x31\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x1d.linkspan.session.v1.AcceptedH\x00\x12/\n\x07message\x18\x02 \x01(\x0b\x32\x1c.linkspan.session.v1.MessageH\x00\x12:\n\rstream_opened\x18\x03 \x01(\x0b\x32!.linkspan.session.v1.StreamOpenedH\x00\x12+\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x1a.linkspan.session.v1.EndedH\x00\x42\x07\n\x05\x65vent\"&\n\x08\x41\x63\x63\x65pted\x12\x1a\n\x12linked_traceparent\x18\x01 \x01(\t\"R\n\x0cStreamOpened\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x14\n\x0cretry_millis\x18\x02 \x01(\x05\x12\x1a\n\x12linked_traceparent\x18\x03 \x01(\t\"\x07\n\x05\x45nded\"\'\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"C\n\x12GetSessionResponse\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x1c.linkspan.session.v1.Session\"<\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x14ListSessionsResponse\x12.\n\x08sessions\x18\x01 \x03(\x0b\x32\x1c.linkspan.session.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xaf\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x01\x12\"\n\x1e\x45RROR_REASON_SESSION_NOT_FOUND\x10\x02\x12!\n\x1d\x45RROR_REASON_SESSION_ID_TAKEN\x10\x03\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\x04\x12\x19\n\x15\x45RROR_REASON_DRAINING\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_RECORD_TOO_NEW\x10\x06\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_EVENT_UNKNOWN\x10\x08\x32\x8b\x03\n\x0eSessionService\x12K\n\x04Init\x12 .linkspan.session.v1.InitRequest\x1a!.linkspan.session.v1.InitResponse\x12h\n\rHandleRequest\x12).linkspan.session.v1.HandleRequestRequest\x1a*.linkspan.session.v1.HandleRequestResponse0\x01\x12]\n\nGetSession\x12&.linkspan.session.v1.GetSessionRequest\x1a\'.linkspan.session.v1.GetSessionResponse\x12\x63\n\x0cListSessions\x12(.linkspan.session.v1.ListSessionsRequest\x1a).linkspan.session.v1.ListSessionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)linkspan/session/v1/session_service.proto\x12\x13linkspan.session.v1\x1a!linkspan/session/v1/session.proto\"o\n\x0bInitRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x31\n\tprincipal\x18\x02 \x01(\x0b\x32\x1e.linkspan.session.v1.Principal\x12\x19\n\x11unreachable_owner\x18\x03 \x01(\t\"N\n\x0cInitResponse\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x1c.linkspan.session.v1.Session\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"\xb4\x02\n\x14HandleRequestRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x31\n\tprincipal\x18\x02 \x01(\x0b\x32\x1e.linkspan.session.v1.Principal\x12)\n\x04post\x18\x03 \x01(\x0b\x32\x19.linkspan.session.v1.PostH\x00\x12-\n\x06listen\x18\x04 \x01(\x0b\x32\x1b.linkspan.session.v1.ListenH\x00\x12\'\n\x03\x65nd\x18\x05 \x01(\x0b\x32\x18.linkspan.session.v1.EndH\x00\x12-\n\x07\x61ttempt\x18\x06 \x01(\x0b\x32\x1c.linkspan.session.v1.Attempt\x12\x19\n\x11unreachable_owner\x18\x07 \x01(\tB\x08\n\x06\x61\x63tion\"C\n\x07\x41ttempt\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x14\n\x0c\x62\x65gun_before\x18\x02 \x01(\x05\x12\x15\n\rseen_event_id\x18\x03 \x01(\t\"\\\n\x04Post\x12\x0f\n\x07message\x18\x01 \x01(\t\x12,\n\x07headers\x18\x02 \x03(\x0b\x32\x1b.linkspan.session.v1.Header\x12\x15\n\rsingle_answer\x18\x03 \x01(\x08\"\x1f\n\x06Listen\x12\x15\n\rlast_event_id\x18\x01 \x01(\t\"\x05\n\x03\x45nd\"\xed\x01\n\x15HandleRequestResponse\x12\x31\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x1d.linkspan.session.v1.AcceptedH\x00\x12/\n\x07message\x18\x02 \x01(\x0b\x32\x1c.linkspan.session.v1.MessageH\x00\x12:\n\rstream_opened\x18\x03 \x01(\x0b\x32!.linkspan.session.v1.StreamOpenedH\x00\x12+\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x1a.linkspan.session.v1.EndedH\x00\x42\x07\n\x05\x65vent\"&\n\x08\x41\x63\x63\x65pted\x12\x1a\n\x12linked_traceparent\x18\x01 \x01(\t\"R\n\x0cStreamOpened\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x14\n\x0cretry_millis\x18\x02 \x01(\x05\x12\x1a\n\x12linked_traceparent\x18\x03 \x01(\t\"\x07\n\x05\x45nded\"\'\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"C\n\x12GetSessionResponse\x12-\n\x07session\x18\x01 \x01(\x0b\x32\x1c.linkspan.session.v1.Session\"<\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x14ListSessionsResponse\x12.\n\x08sessions\x18\x01 \x03(\x0b\x32\x1c.linkspan.session.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x11\x45ndSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x19\n\x11unreachable_owner\x18\x02 \x01(\t\"\x14\n\x12\x45ndSessionResponse*\xbe\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x01\x12\"\n\x1e\x45RROR_REASON_SESSION_NOT_FOUND\x10\x02\x12!\n\x1d\x45RROR_REASON_SESSION_ID_TAKEN\x10\x03\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\x04\x12\x19\n\x15\x45RROR_REASON_DRAINING\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_RECORD_TOO_NEW\x10\x06\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_EVENT_UNKNOWN\x10\x08\x12\x1e\n\x1a\x45RROR_REASON_SESSION_ENDED\x10\t\x12 \n\x1c\x45RROR_REASON_SESSION_EXPIRED\x10\n\x12\"\n\x1e\x45RROR_REASON_SESSION_ELSEWHERE\x10\x0b\x12\"\n\x1e\x45RROR_REASON_OWNER_UNREACHABLE\x10\x0c\x12\"\n\x1e\x45RROR_REASON_TOO_MANY_SESSIONS\x10\r\x12\"\n\x1e\x45RROR_REASON_TOO_MANY_REQUESTS\x10\x0e\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x0f\x12\x1e\n\x1a\x45RROR_REASON_SESSION_MOVED\x10\x10\x32\xea\x03\n\x0eSessionService\x12K\n\x04Init\x12 .linkspan.session.v1.InitRequest\x1a!.linkspan.session.v1.InitResponse\x12h\n\rHandleRequest\x12).linkspan.session.v1.HandleRequestRequest\x1a*.linkspan.session.v1.HandleRequestResponse0\x01\x12]\n\nGetSession\x12&.linkspan.session.v1.GetSessionRequest\x1a\'.linkspan.session.v1.GetSessionResponse\x12\x63\n\x0cListSessions\x12(.linkspan.session.v1.ListSessionsRequest\x1a).linkspan.session.v1.ListSessionsResponse\x12]\n\nEndSession\x12&.linkspan.session.v1.EndSessionRequest\x1a\'.linkspan.session.v1.EndSessionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'linkspan.session.v1.session_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ERRORREASON']._serialized_start=1281
-  _globals['_ERRORREASON']._serialized_end=1584
+  _globals['_ERRORREASON']._serialized_start=1541
+  _globals['_ERRORREASON']._serialized_end=2115
   _globals['_INITREQUEST']._serialized_start=101
-  _globals['_INITREQUEST']._serialized_end=185
-  _globals['_INITRESPONSE']._serialized_start=187
-  _globals['_INITRESPONSE']._serialized_end=265
-  _globals['_HANDLEREQUESTREQUEST']._serialized_start=268
-  _globals['_HANDLEREQUESTREQUEST']._serialized_end=502
-  _globals['_POST']._serialized_start=504
-  _globals['_POST']._serialized_end=596
-  _globals['_LISTEN']._serialized_start=598
-  _globals['_LISTEN']._serialized_end=629
-  _globals['_END']._serialized_start=631
-  _globals['_END']._serialized_end=636
-  _globals['_HANDLEREQUESTRESPONSE']._serialized_start=639
-  _globals['_HANDLEREQUESTRESPONSE']._serialized_end=876
-  _globals['_ACCEPTED']._serialized_start=878
-  _globals['_ACCEPTED']._serialized_end=916
-  _globals['_STREAMOPENED']._serialized_start=918
-  _globals['_STREAMOPENED']._serialized_end=1000
-  _globals['_ENDED']._serialized_start=1002
-  _globals['_ENDED']._serialized_end=1009
-  _globals['_GETSESSIONREQUEST']._serialized_start=1011
-  _globals['_GETSESSIONREQUEST']._serialized_end=1050
-  _globals['_GETSESSIONRESPONSE']._serialized_start=1052
-  _globals['_GETSESSIONRESPONSE']._serialized_end=1119
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1121
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1181
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1183
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1278
-  _globals['_SESSIONSERVICE']._serialized_start=1587
-  _globals['_SESSIONSERVICE']._serialized_end=1982
+  _globals['_INITREQUEST']._serialized_end=212
+  _globals['_INITRESPONSE']._serialized_start=214
+  _globals['_INITRESPONSE']._serialized_end=292
+  _globals['_HANDLEREQUESTREQUEST']._serialized_start=295
+  _globals['_HANDLEREQUESTREQUEST']._serialized_end=603
+  _globals['_ATTEMPT']._serialized_start=605
+  _globals['_ATTEMPT']._serialized_end=672
+  _globals['_POST']._serialized_start=674
+  _globals['_POST']._serialized_end=766
+  _globals['_LISTEN']._serialized_start=768
+  _globals['_LISTEN']._serialized_end=799
+  _globals['_END']._serialized_start=801
+  _globals['_END']._serialized_end=806
+  _globals['_HANDLEREQUESTRESPONSE']._serialized_start=809
+  _globals['_HANDLEREQUESTRESPONSE']._serialized_end=1046
+  _globals['_ACCEPTED']._serialized_start=1048
+  _globals['_ACCEPTED']._serialized_end=1086
+  _globals['_STREAMOPENED']._serialized_start=1088
+  _globals['_STREAMOPENED']._serialized_end=1170
+  _globals['_ENDED']._serialized_start=1172
+  _globals['_ENDED']._serialized_end=1179
+  _globals['_GETSESSIONREQUEST']._serialized_start=1181
+  _globals['_GETSESSIONREQUEST']._serialized_end=1220
+  _globals['_GETSESSIONRESPONSE']._serialized_start=1222
+  _globals['_GETSESSIONRESPONSE']._serialized_end=1289
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1291
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1351
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1353
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1448
+  _globals['_ENDSESSIONREQUEST']._serialized_start=1450
+  _globals['_ENDSESSIONREQUEST']._serialized_end=1516
+  _globals['_ENDSESSIONRESPONSE']._serialized_start=1518
+  _globals['_ENDSESSIONRESPONSE']._serialized_end=1538
+  _globals['_SESSIONSERVICE']._serialized_start=2118
+  _globals['_SESSIONSERVICE']._serialized_end=2608
 # @@protoc_insertion_point(module_scope)

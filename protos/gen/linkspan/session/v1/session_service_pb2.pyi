@@ -38,8 +38,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     request; it fails again as it is.
     """
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 2
-    """NOT_FOUND: there is no such session, or it has ended, or it belongs to another principal; the
-    three cannot be told apart. Start a new session.
+    """NOT_FOUND: there is no such session, or it belongs to another principal; the two cannot be told
+    apart. Start a new session.
     """
     ERROR_REASON_SESSION_ID_TAKEN: _ErrorReason.ValueType  # 3
     """ALREADY_EXISTS, from Init: the session id is taken by another principal. Choose another id."""
@@ -57,6 +57,36 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: last_event_id is not an event of this session, or no longer on record. Open
     the listening stream without it.
     """
+    ERROR_REASON_SESSION_ENDED: _ErrorReason.ValueType  # 9
+    """NOT_FOUND: the session was ended, by its client or by an operator, within the last 24 hours.
+    Told to its own principal only. Start a new session.
+    """
+    ERROR_REASON_SESSION_EXPIRED: _ErrorReason.ValueType  # 10
+    """NOT_FOUND: the session expired within the last 24 hours, because it was not used for too long.
+    Told to its own principal only. Start a new session.
+    """
+    ERROR_REASON_SESSION_ELSEWHERE: _ErrorReason.ValueType  # 11
+    """FAILED_PRECONDITION: another session server owns the session; nothing was begun.
+    ErrorInfo.metadata["owner"] is its id: the address to call, "#", and which run of it that is. If
+    it is empty, any other session server may have the session.
+    """
+    ERROR_REASON_OWNER_UNREACHABLE: _ErrorReason.ValueType  # 12
+    """UNAVAILABLE: the session's owner does not answer, and may be alive all the same; nothing was
+    begun. Try again: once its lease has run out, another session server takes the session over.
+    """
+    ERROR_REASON_TOO_MANY_SESSIONS: _ErrorReason.ValueType  # 13
+    """RESOURCE_EXHAUSTED, from Init: the principal has as many sessions as it may have. End one."""
+    ERROR_REASON_TOO_MANY_REQUESTS: _ErrorReason.ValueType  # 14
+    """RESOURCE_EXHAUSTED: the session runs as many requests as it may run; this one was not begun."""
+    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 15
+    """UNAVAILABLE: the session server has as many sessions in use as it may have; nothing was begun.
+    Try again.
+    """
+    ERROR_REASON_SESSION_MOVED: _ErrorReason.ValueType  # 16
+    """UNAVAILABLE: another session server has taken the session over, or is about to, while the call
+    ran. It may have run to its end, but nothing of it is on record here. Try again as a call that
+    has begun before.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Each is one row of the table that turns a failure into HTTP and JSON-RPC."""
@@ -68,8 +98,8 @@ ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 1
 request; it fails again as it is.
 """
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 2
-"""NOT_FOUND: there is no such session, or it has ended, or it belongs to another principal; the
-three cannot be told apart. Start a new session.
+"""NOT_FOUND: there is no such session, or it belongs to another principal; the two cannot be told
+apart. Start a new session.
 """
 ERROR_REASON_SESSION_ID_TAKEN: ErrorReason.ValueType  # 3
 """ALREADY_EXISTS, from Init: the session id is taken by another principal. Choose another id."""
@@ -87,6 +117,36 @@ ERROR_REASON_EVENT_UNKNOWN: ErrorReason.ValueType  # 8
 """INVALID_ARGUMENT: last_event_id is not an event of this session, or no longer on record. Open
 the listening stream without it.
 """
+ERROR_REASON_SESSION_ENDED: ErrorReason.ValueType  # 9
+"""NOT_FOUND: the session was ended, by its client or by an operator, within the last 24 hours.
+Told to its own principal only. Start a new session.
+"""
+ERROR_REASON_SESSION_EXPIRED: ErrorReason.ValueType  # 10
+"""NOT_FOUND: the session expired within the last 24 hours, because it was not used for too long.
+Told to its own principal only. Start a new session.
+"""
+ERROR_REASON_SESSION_ELSEWHERE: ErrorReason.ValueType  # 11
+"""FAILED_PRECONDITION: another session server owns the session; nothing was begun.
+ErrorInfo.metadata["owner"] is its id: the address to call, "#", and which run of it that is. If
+it is empty, any other session server may have the session.
+"""
+ERROR_REASON_OWNER_UNREACHABLE: ErrorReason.ValueType  # 12
+"""UNAVAILABLE: the session's owner does not answer, and may be alive all the same; nothing was
+begun. Try again: once its lease has run out, another session server takes the session over.
+"""
+ERROR_REASON_TOO_MANY_SESSIONS: ErrorReason.ValueType  # 13
+"""RESOURCE_EXHAUSTED, from Init: the principal has as many sessions as it may have. End one."""
+ERROR_REASON_TOO_MANY_REQUESTS: ErrorReason.ValueType  # 14
+"""RESOURCE_EXHAUSTED: the session runs as many requests as it may run; this one was not begun."""
+ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 15
+"""UNAVAILABLE: the session server has as many sessions in use as it may have; nothing was begun.
+Try again.
+"""
+ERROR_REASON_SESSION_MOVED: ErrorReason.ValueType  # 16
+"""UNAVAILABLE: another session server has taken the session over, or is about to, while the call
+ran. It may have run to its end, but nothing of it is on record here. Try again as a call that
+has begun before.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -97,10 +157,13 @@ class InitRequest(_message.Message):
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_OWNER_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The id to create, minted by the caller and unguessable. 1 to 128 characters of visible ASCII
     (0x21 to 0x7E). Required.
     """
+    unreachable_owner: _builtins.str
+    """The owner that the caller was sent to and could not reach; see HandleRequestRequest."""
     @_builtins.property
     def principal(self) -> _session_pb2.Principal:
         """Whom the session will belong to. Default: the anonymous principal."""
@@ -110,10 +173,11 @@ class InitRequest(_message.Message):
         *,
         session_id: _builtins.str = ...,
         principal: _session_pb2.Principal | None = ...,
+        unreachable_owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal", "session_id", b"session_id", "unreachable_owner", b"unreachable_owner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -158,9 +222,16 @@ class HandleRequestRequest(_message.Message):
     POST_FIELD_NUMBER: _builtins.int
     LISTEN_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_OWNER_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session to act on. Empty, and only then, for a message of MCP 2026-07-28, which has no
     session. At most 128 characters.
+    """
+    unreachable_owner: _builtins.str
+    """The owner, as SESSION_ELSEWHERE named it, that the caller could not reach. The session server
+    looks for itself: if the owner refuses connections it takes the session over, if it is silent it
+    waits for the end of its lease. At most 512 bytes. Default: empty.
     """
     @_builtins.property
     def principal(self) -> _session_pb2.Principal:
@@ -180,6 +251,10 @@ class HandleRequestRequest(_message.Message):
     def end(self) -> Global___End:
         """End the session. Requires a session id."""
 
+    @_builtins.property
+    def attempt(self) -> Global___Attempt:
+        """How this call stands to earlier ones that were to do the same. Default: it is the first."""
+
     def __init__(
         self,
         *,
@@ -188,16 +263,58 @@ class HandleRequestRequest(_message.Message):
         post: Global___Post | None = ...,
         listen: Global___Listen | None = ...,
         end: Global___End | None = ...,
+        attempt: Global___Attempt | None = ...,
+        unreachable_owner: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "end", b"end", "listen", b"listen", "post", b"post", "principal", b"principal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "attempt", b"attempt", "end", b"end", "listen", b"listen", "post", b"post", "principal", b"principal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "end", b"end", "listen", b"listen", "post", b"post", "principal", b"principal", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "attempt", b"attempt", "end", b"end", "listen", b"listen", "post", b"post", "principal", b"principal", "session_id", b"session_id", "unreachable_owner", b"unreachable_owner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["post", "listen", "end"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
 Global___HandleRequestRequest: _TypeAlias = HandleRequestRequest  # noqa: Y015
+
+@_typing.final
+class Attempt(_message.Message):
+    """How a call stands to earlier ones that were to do the same and whose end the caller has not seen,
+    because the session server, or the way to it, broke.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    BEGUN_BEFORE_FIELD_NUMBER: _builtins.int
+    SEEN_EVENT_ID_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Names what is to be done in all calls that are to do it, unguessable. 1 to 64 characters of
+    visible ASCII. Empty if it is never sent again.
+    """
+    begun_before: _builtins.int
+    """How many calls came before that may have begun it. If it is not 0, a request is run only if that
+    is known to do no harm: its method is read-only, or its tool says "readOnlyHint" or
+    "idempotentHint". A result that is on record is returned again. Any other request is answered
+    with the JSON-RPC error -32000. Not negative.
+    """
+    seen_event_id: _builtins.str
+    """The last event of the request's stream that the caller has passed on; what follows comes next. At
+    most 64 characters. Default: empty, from the first.
+    """
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        begun_before: _builtins.int = ...,
+        seen_event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun_before", b"begun_before", "key", b"key", "seen_event_id", b"seen_event_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
 
 @_typing.final
 class Post(_message.Message):
@@ -265,7 +382,7 @@ Global___Listen: _TypeAlias = Listen  # noqa: Y015
 
 @_typing.final
 class End(_message.Message):
-    """The end of a session. What it still runs is cancelled, its streams end, its record is deleted."""
+    """The end of a session. What it still runs is cancelled, its streams end, its data is deleted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -386,7 +503,7 @@ Global___StreamOpened: _TypeAlias = StreamOpened  # noqa: Y015
 
 @_typing.final
 class Ended(_message.Message):
-    """The session has ended and is gone from the store."""
+    """The session has ended; its data is gone from the store."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -502,3 +619,46 @@ class ListSessionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListSessionsResponse: _TypeAlias = ListSessionsResponse  # noqa: Y015
+
+@_typing.final
+class EndSessionRequest(_message.Message):
+    """Asks to end a session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_OWNER_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session's id. Required."""
+    unreachable_owner: _builtins.str
+    """The owner that the caller was sent to and could not reach; see HandleRequestRequest."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        unreachable_owner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id", "unreachable_owner", b"unreachable_owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndSessionRequest: _TypeAlias = EndSessionRequest  # noqa: Y015
+
+@_typing.final
+class EndSessionResponse(_message.Message):
+    """The session has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndSessionResponse: _TypeAlias = EndSessionResponse  # noqa: Y015

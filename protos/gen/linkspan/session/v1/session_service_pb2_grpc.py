@@ -59,6 +59,11 @@ class SessionServiceStub:
                 request_serializer=linkspan_dot_session_dot_v1_dot_session__service__pb2.ListSessionsRequest.SerializeToString,
                 response_deserializer=linkspan_dot_session_dot_v1_dot_session__service__pb2.ListSessionsResponse.FromString,
                 _registered_method=True)
+        self.EndSession = channel.unary_unary(
+                '/linkspan.session.v1.SessionService/EndSession',
+                request_serializer=linkspan_dot_session_dot_v1_dot_session__service__pb2.EndSessionRequest.SerializeToString,
+                response_deserializer=linkspan_dot_session_dot_v1_dot_session__service__pb2.EndSessionResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer:
@@ -91,14 +96,24 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSession(self, request, context):
-        """Returns what is on record about one session, whomever it belongs to. For operators.
+        """Returns what is on record about one session, whomever it belongs to. For operators. Any session
+        server answers for all of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSessions(self, request, context):
-        """Lists sessions of all principals, oldest first, ties by session id. For operators.
+        """Lists sessions of all principals, oldest first, ties by session id; not those that are ENDED or
+        EXPIRED. For operators. Any session server answers for all of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndSession(self, request, context):
+        """Ends a session, whomever it belongs to, as its client would. For operators. Ending one that is
+        ended, expired or unknown is NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +141,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.ListSessions,
                     request_deserializer=linkspan_dot_session_dot_v1_dot_session__service__pb2.ListSessionsRequest.FromString,
                     response_serializer=linkspan_dot_session_dot_v1_dot_session__service__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'EndSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndSession,
+                    request_deserializer=linkspan_dot_session_dot_v1_dot_session__service__pb2.EndSessionRequest.FromString,
+                    response_serializer=linkspan_dot_session_dot_v1_dot_session__service__pb2.EndSessionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -241,6 +261,33 @@ class SessionService:
             '/linkspan.session.v1.SessionService/ListSessions',
             linkspan_dot_session_dot_v1_dot_session__service__pb2.ListSessionsRequest.SerializeToString,
             linkspan_dot_session_dot_v1_dot_session__service__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/linkspan.session.v1.SessionService/EndSession',
+            linkspan_dot_session_dot_v1_dot_session__service__pb2.EndSessionRequest.SerializeToString,
+            linkspan_dot_session_dot_v1_dot_session__service__pb2.EndSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

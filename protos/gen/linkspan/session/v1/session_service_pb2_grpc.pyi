@@ -57,9 +57,17 @@ class SessionServiceStub:
     the JSON-RPC error -32800 "Request cancelled".
     """
     GetSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.GetSessionRequest, _session_service_pb2.GetSessionResponse]
-    """Returns what is on record about one session, whomever it belongs to. For operators."""
+    """Returns what is on record about one session, whomever it belongs to. For operators. Any session
+    server answers for all of them.
+    """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]
-    """Lists sessions of all principals, oldest first, ties by session id. For operators."""
+    """Lists sessions of all principals, oldest first, ties by session id; not those that are ENDED or
+    EXPIRED. For operators. Any session server answers for all of them.
+    """
+    EndSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.EndSessionRequest, _session_service_pb2.EndSessionResponse]
+    """Ends a session, whomever it belongs to, as its client would. For operators. Ending one that is
+    ended, expired or unknown is NOT_FOUND.
+    """
 
 @_typing.type_check_only
 class SessionServiceAsyncStub(SessionServiceStub):
@@ -85,9 +93,17 @@ class SessionServiceAsyncStub(SessionServiceStub):
     the JSON-RPC error -32800 "Request cancelled".
     """
     GetSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.GetSessionRequest, _session_service_pb2.GetSessionResponse]  # type: ignore[assignment]
-    """Returns what is on record about one session, whomever it belongs to. For operators."""
+    """Returns what is on record about one session, whomever it belongs to. For operators. Any session
+    server answers for all of them.
+    """
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
-    """Lists sessions of all principals, oldest first, ties by session id. For operators."""
+    """Lists sessions of all principals, oldest first, ties by session id; not those that are ENDED or
+    EXPIRED. For operators. Any session server answers for all of them.
+    """
+    EndSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.EndSessionRequest, _session_service_pb2.EndSessionResponse]  # type: ignore[assignment]
+    """Ends a session, whomever it belongs to, as its client would. For operators. Ending one that is
+    ended, expired or unknown is NOT_FOUND.
+    """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns MCP sessions and runs the MCP server for them.
@@ -128,7 +144,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.GetSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.GetSessionResponse, _abc.Awaitable[_session_service_pb2.GetSessionResponse]]:
-        """Returns what is on record about one session, whomever it belongs to. For operators."""
+        """Returns what is on record about one session, whomever it belongs to. For operators. Any session
+        server answers for all of them.
+        """
 
     @_abc_1.abstractmethod
     def ListSessions(
@@ -136,6 +154,18 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.ListSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.ListSessionsResponse, _abc.Awaitable[_session_service_pb2.ListSessionsResponse]]:
-        """Lists sessions of all principals, oldest first, ties by session id. For operators."""
+        """Lists sessions of all principals, oldest first, ties by session id; not those that are ENDED or
+        EXPIRED. For operators. Any session server answers for all of them.
+        """
+
+    @_abc_1.abstractmethod
+    def EndSession(
+        self,
+        request: _session_service_pb2.EndSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_service_pb2.EndSessionResponse, _abc.Awaitable[_session_service_pb2.EndSessionResponse]]:
+        """Ends a session, whomever it belongs to, as its client would. For operators. Ending one that is
+        ended, expired or unknown is NOT_FOUND.
+        """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
