@@ -6,18 +6,40 @@ its spans nest below the RPC's.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
-from linkspan_contract.envelope import Request, RequestId
+from linkspan_contract.envelope import INTERNAL_ERROR, Request, RequestId
 from linkspan_session.answers import TIMED_OUT, Answer, Failed
+from linkspan_session.errors import SessionError
 from linkspan_session.events import answer_event
 from linkspan_session.kernel import Call
+from linkspan_session.storage import StorageLimitError
+from linkspan_session.store import Changes
 from linkspan_session.streams import AnswerStream
 
-BeforeAnswer = Callable[[Answer], Awaitable[None]]
-"""Runs after the handler and before its answer leaves; what it raises replaces the answer."""
+Stopped: TypeAlias = Failed | SessionError
+"""How a request ends that is stopped: with an answer, or with a call that fails."""
+
+
+class Settlement(Protocol):
+    """What a request has changed, and what becomes of it."""
+
+    async def changes(self, answer: Answer) -> Changes | None:
+        """Return what is to be committed before the answer leaves; None for nothing.
+
+        Runs after the handler. What it raises replaces the answer.
+        """
+        ...
+
+    def committed(self) -> None:
+        """Say that what `changes` returned is on record; called before the answer leaves."""
+        ...
+
+    def over(self) -> None:
+        """Say that the request has ended; called once, last, however it ended."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -29,11 +51,11 @@ class RunningCall:
     stream: AnswerStream
     task: asyncio.Task[None] = field(init=False)
     begun: bool = False
-    stopped_with: Failed | None = None
+    stopped_with: Stopped | None = None
     answered: bool = False
 
-    def stop(self, answer: Failed) -> None:
-        """Cancel the handler and answer with `answer`; does nothing if it has ended already."""
+    def stop(self, answer: Stopped) -> None:
+        """Cancel the handler and end with `answer`; does nothing if it has ended already."""
         if self.stopped_with is None and not self.answered:
             self.stopped_with = answer
             self.call.cancel_requested.set()
@@ -55,6 +77,10 @@ class RunningCalls:
     def __len__(self) -> int:
         return len(self._running)
 
+    def running(self) -> list[RunningCall]:
+        """Return what runs."""
+        return list(self._running)
+
     def start(
         self,
         request: Request,
@@ -63,7 +89,7 @@ class RunningCalls:
         answer: Coroutine[Any, Any, Answer],
         *,
         timeout_seconds: float | None,
-        before_answer: BeforeAnswer | None = None,
+        settlement: Settlement | None = None,
     ) -> RunningCall:
         """Run `answer` in a task and finish `stream` with what it returns.
 
@@ -73,11 +99,11 @@ class RunningCalls:
             stream: Where the answer goes; it always ends, whatever happens.
             answer: The handler's work.
             timeout_seconds: How long the work may take; None for as long as it likes.
-            before_answer: Runs between the work and its answer.
+            settlement: Keeps what the request has changed.
         """
         running = RunningCall(request, call, stream)
         running.task = self._tasks.create_task(
-            self._run(running, answer, timeout_seconds, before_answer)
+            self._run(running, answer, timeout_seconds, settlement)
         )
         self._running.add(running)
         return running
@@ -90,7 +116,7 @@ class RunningCalls:
         for running in exact or loose:
             running.stop(answer)
 
-    def stop_all(self, answer: Failed) -> None:
+    def stop_all(self, answer: Stopped) -> None:
         """Stop everything."""
         for running in list(self._running):
             running.stop(answer)
@@ -106,7 +132,7 @@ class RunningCalls:
         running: RunningCall,
         answer: Coroutine[Any, Any, Answer],
         timeout_seconds: float | None,
-        before_answer: BeforeAnswer | None,
+        settlement: Settlement | None,
     ) -> None:
         stream = running.stream
         running.begun = True
@@ -117,19 +143,33 @@ class RunningCalls:
                 answer.close()
                 outcome = running.stopped_with
             running.answered = True
-            if before_answer is not None:
-                await before_answer(outcome)
-            await stream.finish(answer_event(running.request.id, outcome))
+            if isinstance(outcome, SessionError):
+                raise outcome  # noqa: TRY301 - as all that fails
+            await self._finish(running, outcome, settlement)
         except Exception as error:  # noqa: BLE001 - it must reach the caller, and nobody else
             stream.fail(error)
         finally:
+            if settlement is not None:
+                settlement.over()
             self._running.discard(running)
             stream.abort()
 
     @staticmethod
+    async def _finish(running: RunningCall, outcome: Answer, settlement: Settlement | None) -> None:
+        if settlement is None:
+            await running.stream.finish(answer_event(running.request.id, outcome))
+            return
+        try:
+            changes = await settlement.changes(outcome)
+        except StorageLimitError as error:  # others took the room while the handler ran
+            outcome, changes = Failed(INTERNAL_ERROR, str(error)), None
+        event = answer_event(running.request.id, outcome)
+        await running.stream.finish(event, changes, settlement.committed)
+
+    @staticmethod
     async def _outcome(
         running: RunningCall, answer: Coroutine[Any, Any, Answer], timeout_seconds: float | None
-    ) -> Answer:
+    ) -> Answer | SessionError:
         try:
             async with asyncio.timeout(timeout_seconds):
                 outcome = await answer

@@ -7,6 +7,8 @@ from typing import Final
 from linkspan_process.settings import (
     parse_bytes,
     parse_choice,
+    parse_count,
+    parse_long_seconds,
     parse_path,
     parse_port,
     parse_seconds,
@@ -41,6 +43,62 @@ class SessionConfig:
         parse=parse_path,
         help="the folder for the session store; made if it is not there",
         metavar="DIR",
+    )
+    store: str = setting(
+        "",
+        parse=parse_text,
+        help="the session store: sqlite:///path/to/file.db for one machine, redis://host:6379/0 "
+        "for several; nothing is sessions.db in the data folder",
+        metavar="URL",
+    )
+    advertise: str = setting(
+        "",
+        parse=parse_text,
+        help="the address at which workers and other session servers reach this one, host:port; "
+        "nothing is the address it serves on",
+        metavar="ADDRESS",
+    )
+    lease: float = setting(
+        10.0,
+        parse=parse_seconds,
+        help="how long after its last sign of life a session server counts as alive, in seconds",
+        metavar="SECONDS",
+    )
+    sleep_after: float = setting(
+        60.0,
+        parse=parse_seconds,
+        help="how long a session may be idle before it leaves memory, in seconds",
+        metavar="SECONDS",
+    )
+    session_ttl: float = setting(
+        24 * 3600.0,
+        parse=parse_long_seconds,
+        help="how long a session may be unused before it expires, in seconds",
+        metavar="SECONDS",
+    )
+    max_live: int = setting(
+        10_000,
+        parse=parse_count,
+        help="how many sessions may be in memory; the least recently used ones go to sleep",
+        metavar="N",
+    )
+    max_sessions: int = setting(
+        1_000_000,
+        parse=parse_count,
+        help="how many sessions one principal may have",
+        metavar="N",
+    )
+    max_requests: int = setting(
+        100,
+        parse=parse_count,
+        help="how many requests of one session may run at once",
+        metavar="N",
+    )
+    max_storage: int = setting(
+        4 * 1024 * 1024,
+        parse=parse_bytes,
+        help="how much each session's storage may hold, in bytes",
+        metavar="BYTES",
     )
     request_timeout: float = setting(
         300.0,

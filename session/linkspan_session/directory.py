@@ -1,23 +1,71 @@
-"""The sessions of one session server: found in memory or on record, and ended on both.
+"""The sessions of one session server: found in memory or on record, woken, sent to sleep, ended.
 
-Above lies `host`, which decides what a message does; below lie `live` (a session in memory) and
-`store` (a session on record). Invariants: a session's principal is checked before anything else; at
-most one `LiveSession` of an id is ever in use; a session that is being ended is found by nobody.
+Above lie `host`, which decides what a message does, and `housekeeping`, which lets go of what is
+idle; below lie `live` (a session in memory), `life` and `ownership` (the decisions) and the store.
+Invariants: a session's principal is checked before anything else; at most one `LiveSession` of an
+id is ever in use; a session is in memory only while this server owns it, as far as it can know; a
+session that is being ended is found by nobody.
 """
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
-from contextlib import suppress
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Final
 
-from linkspan_session.errors import SessionNotFoundError, StoreUnavailableError
+from linkspan_session import life
+from linkspan_session.claiming import Claimant
+from linkspan_session.errors import (
+    DrainingError,
+    OverloadedError,
+    SessionElsewhereError,
+    SessionEndedError,
+    SessionError,
+    SessionIdTakenError,
+    SessionMovedError,
+    SessionNotFoundError,
+    StoreUnavailableError,
+)
 from linkspan_session.kernel import HostedServer
+from linkspan_session.lease import Lease
 from linkspan_session.live import LiveSession, StreamSettings
-from linkspan_session.store import EventLog, Principal, SessionId, SessionStore
+from linkspan_session.store import (
+    Changes,
+    Closed,
+    Found,
+    Principal,
+    SessionId,
+    SessionRecord,
+    SessionStore,
+)
+
+logger = logging.getLogger(__name__)
 
 _TOUCH_EVERY_MILLIS: Final = 60_000
 """How stale `last_active_millis` may get on record, so that a request costs no commit."""
+
+_SCAN: Final = 64
+"""How many sessions to look at for one that can make room."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """How long sessions live and how many there may be.
+
+    Attributes:
+        ttl_millis: How long a session may be unused before it expires, in milliseconds.
+        max_of_principal: How many sessions one principal may have on record.
+        max_live: How many sessions may be in memory.
+        max_storage_bytes: How much the storage of one session may hold, in bytes.
+    """
+
+    ttl_millis: int = 24 * 3600 * 1000
+    max_of_principal: int = 1_000_000
+    max_live: int = 10_000
+    max_storage_bytes: int = 4 * 1024 * 1024
 
 
 class SessionDirectory:
@@ -27,22 +75,44 @@ class SessionDirectory:
         self,
         hosted: HostedServer,
         store: SessionStore,
-        log: EventLog,
+        lease: Lease,
         tasks: asyncio.TaskGroup,
         streams: StreamSettings,
+        limits: SessionLimits,
         now_millis: Callable[[], int],
     ) -> None:
-        """Make an empty directory; the arguments are those of `SessionHost`."""
+        """Make an empty directory.
+
+        Args:
+            hosted: The user's server, its lifespan entered.
+            store: Where sessions are on record.
+            lease: This session server's lease.
+            tasks: Owns every handler's task.
+            streams: How streams behave.
+            limits: How long sessions live and how many there may be.
+            now_millis: The wall clock, in milliseconds since the Unix epoch.
+        """
         self._hosted = hosted
         self._store = store
-        self._log = log
+        self._lease = lease
         self._tasks = tasks
         self._streams = streams
+        self._limits = limits
         self._now_millis = now_millis
-        self._live: dict[SessionId, LiveSession] = {}
+        self._claimant = Claimant(store, lease, now_millis)
+        self._live: OrderedDict[SessionId, LiveSession] = OrderedDict()
+        self._doors: dict[SessionId, tuple[asyncio.Lock, int]] = {}
+        self._shed: dict[SessionId, None] = {}
+        self._coming: set[SessionId] = set()
+        self._draining = False
+        lease.on_lapse = self._doubt_all
+
+    def __len__(self) -> int:
+        """How many sessions are in memory."""
+        return len(self._live)
 
     def live(self) -> list[LiveSession]:
-        """Return the sessions that are in memory."""
+        """Return the sessions that are in memory, the least recently used first."""
         return list(self._live.values())
 
     def in_flight(self, session_id: SessionId) -> int:
@@ -50,38 +120,230 @@ class SessionDirectory:
         live = self._live.get(session_id)
         return 0 if live is None else len(live.calls)
 
-    async def find(self, session_id: SessionId, principal: Principal) -> LiveSession:
-        """Find a session of a principal, in memory or on record.
+    def drain(self) -> None:
+        """From now on let go of sessions, and take none."""
+        self._draining = True
+
+    # --- found and made --------------------------------------------------------------------------
+
+    async def create(
+        self, session_id: SessionId, principal: Principal, unreachable_owner: str
+    ) -> tuple[SessionRecord, bool]:
+        """Create a session, or find the one there is; returns whether it was created.
+
+        Raises:
+            SessionIdTakenError: The id is another principal's.
+            TooManySessionsError: The principal has as many as it may have.
+            OverloadedError: There is no room in memory.
+        """
+        if self._draining:
+            raise DrainingError
+        await self._lease.ensure()
+        async with self._door(session_id):
+            lapses = self._lease.lapses
+            await self._make_room(session_id)
+            now = self._now_millis()
+            record = SessionRecord(
+                session_id=session_id,
+                principal=principal,
+                handshake=None,
+                created_millis=now,
+                last_active_millis=now,
+                expires_millis=now + min(self._limits.ttl_millis, life.MAX_CREATED_MILLIS),
+                owner=self._lease.node,
+            )
+            existing = await self._store.create(
+                record, max_of_principal=self._limits.max_of_principal
+            )
+            if existing is None:
+                live = self._build(record)
+                live.doubtful = self._lease.lapses != lapses
+                return self._put(live).record, True
+        if existing.principal != principal:
+            raise SessionIdTakenError
+        async with self.using(session_id, principal, unreachable_owner) as live:
+            return live.record, False
+
+    @asynccontextmanager
+    async def using(
+        self, session_id: SessionId, principal: Principal, unreachable_owner: str = ""
+    ) -> AsyncGenerator[LiveSession]:
+        """Find a session of a principal, and own it; it stays in memory within the block.
+
+        Args:
+            session_id: The session.
+            principal: On whose behalf.
+            unreachable_owner: The owner that the caller could not reach; empty if none.
 
         Raises:
             SessionNotFoundError: There is none, or it is another principal's.
+            SessionEndedError: It was ended.
+            SessionExpiredError: It expired.
+            SessionElsewhereError: Another session server owns it, or should.
+            OwnerUnreachableError: Its owner is silent, and its lease did not end in time.
+            OverloadedError: There is no room for it in memory.
+            DrainingError: This server is about to stop, and has let go of it.
         """
+        await self._lease.ensure()
         live = self._live.get(session_id)
-        if live is None:
-            record = await self._store.get(session_id)
-            # While the store was asked, another call may have built the session, or ended it.
-            live = self._live.get(session_id)
-            if live is None:
-                if record is None or record.principal != principal:
-                    raise SessionNotFoundError
-                live = LiveSession(
-                    record, self._hosted, self._tasks, self._log, self._streams, self._now_millis
-                )
-                self._live[session_id] = live
-        if live.record.principal == principal:
-            await self._touch(live)
-        if live.ended or live.record.principal != principal:
+        if live is None or live.doubtful or (self._draining and live.idle):
+            async with self._door(session_id):
+                live = await self._find_behind_door(session_id, principal, unreachable_owner)
+        if live.record.principal != principal:
             raise SessionNotFoundError
+        live.users += 1
+        try:
+            self._live.move_to_end(session_id)
+            live.used_at = asyncio.get_running_loop().time()
+            if not live.ended:
+                await self.touch(live)
+            if self._live.get(session_id) is not live:
+                raise SessionMovedError  # or ended: whoever asks again is told
+            if live.ended:
+                raise SessionEndedError
+            yield live
+        finally:
+            live.users -= 1
+
+    async def _find_behind_door(
+        self, session_id: SessionId, principal: Principal, unreachable_owner: str
+    ) -> LiveSession:
+        live = self._live.get(session_id)
+        if live is not None:
+            if live.record.principal != principal:
+                raise SessionNotFoundError
+            if self._draining and live.idle and await self._leave_alone(live):
+                raise DrainingError
+            if not live.doubtful:
+                return live  # whoever came first has found it
+        lapses = self._lease.lapses
+        found = await self._store.get(session_id)
+        if found is None or found.record.principal != principal:
+            raise SessionNotFoundError
+        if live is not None and self._live.get(session_id) is live:
+            if found.record.owner == live.record.owner and found.record.epoch == live.record.epoch:
+                live.doubtful = self._lease.lapses != lapses
+                return live
+            self._lose(live)
+        record = await self._claimant.own(found, unreachable_owner, self._check_may_claim)
+        live = self._build(record)
+        try:
+            await self._hosted.restore(live.connection, record.preferences)
+        except BaseException:  # half a session is none: whoever comes next claims it anew
+            self._tasks.create_task(self._hosted.disconnect(live.connection))
+            raise
+        if live.ended:  # lost already: what the server said meanwhile could not be written
+            raise SessionMovedError
+        live.doubtful = self._lease.lapses != lapses
+        return self._put(live)
+
+    async def _check_may_claim(self, found: Found) -> None:
+        """Refuse to take a session that should go elsewhere, or that there is no room for."""
+        session_id = found.record.session_id
+        if found.record.owner != self._lease.node:  # else nobody else would take it
+            if self._draining:
+                raise DrainingError
+            if session_id in self._shed:
+                del self._shed[session_id]
+                if len(self._lease.peers) > 1:
+                    raise SessionElsewhereError("")
+        await self._make_room(session_id)
+
+    def _build(self, record: SessionRecord) -> LiveSession:
+        """Build a session that nobody finds yet."""
+        return LiveSession(
+            record,
+            self._store,
+            self._hosted,
+            self._tasks,
+            self._streams,
+            self._now_millis,
+            max_storage_bytes=self._limits.max_storage_bytes,
+            on_lost=self._lose,
+        )
+
+    def _put(self, live: LiveSession) -> LiveSession:
+        """Let a session be found."""
+        live.used_at = asyncio.get_running_loop().time()
+        self._live[live.record.session_id] = live
+        self._coming.discard(live.record.session_id)
         return live
 
-    async def _touch(self, live: LiveSession) -> None:
-        """Put on record that the session was used, as far as the store can be had."""
+    # --- used and left alone ---------------------------------------------------------------------
+
+    async def touch(self, live: LiveSession) -> None:
+        """Put on record that a session was used, as far as the store can be had."""
         now = self._now_millis()
-        if now - live.record.last_active_millis < _TOUCH_EVERY_MILLIS:
+        every = min(_TOUCH_EVERY_MILLIS, self._limits.ttl_millis // 4)
+        # The clock may have been set back: then what is on record is of no use, either.
+        if 0 <= now - live.record.last_active_millis < every or live.record.handshake is None:
             return
-        live.record = dataclasses.replace(live.record, last_active_millis=now)
+        expires = now + self._limits.ttl_millis
+        live.record = dataclasses.replace(
+            live.record, last_active_millis=now, expires_millis=expires
+        )
         with suppress(StoreUnavailableError):
-            await self._store.touch(live.record.session_id, now)
+            await live.journal.commit(Changes(last_active_millis=now, expires_millis=expires))
+
+    async def sleep(self, live: LiveSession, *, shed: bool = False) -> bool:
+        """Send a session to sleep if it is idle.
+
+        Args:
+            live: The session.
+            shed: Whether another session server should wake it.
+
+        Returns:
+            Whether it has left memory.
+        """
+        session_id = live.record.session_id
+        async with self._door(session_id):
+            if not live.idle or self._live.get(session_id) is not live:
+                return False
+            if not await self._leave_alone(live):
+                return False
+        if shed:
+            self._shed[session_id] = None
+            while len(self._shed) > self._limits.max_live:
+                self._shed.pop(next(iter(self._shed)))
+        return True
+
+    async def _leave_alone(self, live: LiveSession) -> bool:
+        """Give a session back to the store; the caller holds its door."""
+        live.doubtful = True  # nobody uses it without its door now, nor unseen if this fails
+        try:
+            await live.journal.commit(Changes(release=True))
+        except StoreUnavailableError:
+            return False
+        except SessionMovedError:
+            return True  # `_lose` has let go of it
+        self._live.pop(live.record.session_id, None)
+        await self._hosted.disconnect(live.connection)
+        return True
+
+    async def _make_room(self, coming: SessionId) -> None:
+        """Send the least recently used idle sessions to sleep while there are too many.
+
+        Args:
+            coming: The session that needs the room; it is kept until its door is left.
+        """
+        scanned = 0
+        while len(self._live) + len(self._coming - {coming}) >= self._limits.max_live:
+            scanned += 1
+            if scanned > _SCAN or not self._live:
+                raise OverloadedError
+            session_id, oldest = next(iter(self._live.items()))
+            # To wait for a door while holding one may be to wait for oneself.
+            if session_id in self._doors or not await self.sleep(oldest):
+                with suppress(KeyError):
+                    self._live.move_to_end(session_id)
+        self._coming.add(coming)
+
+    async def leave(self) -> None:
+        """Close what is left in memory as the server stops; the end of its lease gives it back."""
+        for live in self.live():
+            await self._hosted.disconnect(live.connection)
+
+    # --- ended and lost --------------------------------------------------------------------------
 
     async def end(self, live: LiveSession) -> None:
         """End a session, to the end even if its caller goes away in between."""
@@ -90,19 +352,53 @@ class SessionDirectory:
         if failure is not None:
             raise failure
 
-    async def _end_whole(self, live: LiveSession) -> StoreUnavailableError | None:
-        """End a session; it stays findable, as ended, until its record is gone.
+    async def _end_whole(self, live: LiveSession) -> SessionError | None:
+        """End a session; it stays findable, as ended, until that is on record.
 
         Returns:
             Why it was not ended, if it was not: what a task raises would end the whole server.
         """
         live.ended = True
+        keep_until = self._now_millis() + life.KEEP_CLOSED_MILLIS
         try:
-            await self._store.delete(live.record.session_id)
+            await live.journal.commit(Changes(closed=Closed.ENDED, expires_millis=keep_until))
         except StoreUnavailableError as error:
             live.ended = False
             return error
+        except SessionMovedError as error:
+            return error
         live.end()
-        self._live.pop(live.record.session_id, None)
+        if self._live.get(live.record.session_id) is live:
+            del self._live[live.record.session_id]
         await self._hosted.disconnect(live.connection)
         return None
+
+    def _lose(self, live: LiveSession) -> None:
+        """Let go of a session that another session server owns."""
+        if self._live.get(live.record.session_id) is live:
+            del self._live[live.record.session_id]
+        logger.warning("another session server has taken a session over; letting go of it")
+        live.lose()
+        self._tasks.create_task(self._hosted.disconnect(live.connection))
+
+    def _doubt_all(self) -> None:
+        for live in self._live.values():
+            live.doubtful = True
+
+    @asynccontextmanager
+    async def _door(self, session_id: SessionId) -> AsyncGenerator[None]:
+        """Let one at a time bring a session into memory or out of it."""
+        lock, waiting = self._doors.get(session_id, (asyncio.Lock(), 0))
+        self._doors[session_id] = (lock, waiting + 1)
+        try:
+            async with lock:
+                try:
+                    yield
+                finally:
+                    self._coming.discard(session_id)
+        finally:
+            _, waiting = self._doors[session_id]
+            if waiting == 1:
+                del self._doors[session_id]
+            else:
+                self._doors[session_id] = (lock, waiting - 1)

@@ -2,12 +2,23 @@
 
     SessionError                 a call fails with a gRPC status; carries an ErrorReason
     ├── InvalidRequestError      the caller broke the contract
-    ├── SessionNotFoundError     no such session, ended, or another principal's
+    ├── SessionNotFoundError     no such session, or another principal's
+    ├── SessionEndedError        its client, or an operator, ended it
+    ├── SessionExpiredError      it was not used for too long
     ├── SessionIdTakenError      Init of an id that another principal has
+    ├── SessionElsewhereError    another session server owns it, or should
+    ├── SessionMovedError        another one has taken it over while the call ran
+    ├── OwnerUnreachableError    its owner may be alive and does not answer
+    ├── TooManySessionsError     its principal has as many as it may have
+    ├── TooManyRequestsError     it runs as many requests as it may run
+    ├── OverloadedError          this server has as many sessions in use as it may have
     ├── StoreUnavailableError    the store does not answer
     ├── EventUnknownError        an event id that nobody gave, or that is no longer on record
     ├── RecordTooNewError        the store holds what a newer version wrote
     └── DrainingError            the server is shutting down
+
+    NotOwnerError                a commit of a server that is not the owner (any more); never
+                                 leaves the session server, which lets go of the session
 
     StartError (linkspan_process)
     └── AppError                 the user's server cannot be loaded
@@ -40,6 +51,88 @@ class SessionNotFoundError(SessionError):
 
     def __init__(self) -> None:
         super().__init__("Session not found")
+
+
+class SessionEndedError(SessionError):
+    """The session was ended, not long ago; told to nobody but its principal."""
+
+    reason = ErrorReason.ERROR_REASON_SESSION_ENDED
+
+    def __init__(self) -> None:
+        super().__init__("Session not found: it was ended; start a new one")
+
+
+class SessionExpiredError(SessionError):
+    """The session expired, not long ago; told to nobody but its principal."""
+
+    reason = ErrorReason.ERROR_REASON_SESSION_EXPIRED
+
+    def __init__(self) -> None:
+        super().__init__("Session not found: it was not used for too long; start a new one")
+
+
+class SessionElsewhereError(SessionError):
+    """Another session server has the session in memory, or is to have it; the call was not begun."""
+
+    reason = ErrorReason.ERROR_REASON_SESSION_ELSEWHERE
+
+    def __init__(self, owner: str) -> None:
+        """Say where.
+
+        Args:
+            owner: The id of the session server that owns it; empty for whichever is next.
+        """
+        super().__init__("another session server owns the session; call that one")
+        self.owner = owner
+
+
+class SessionMovedError(SessionError):
+    """Another session server has taken the session over, or is about to; the call had begun."""
+
+    reason = ErrorReason.ERROR_REASON_SESSION_MOVED
+
+    def __init__(self) -> None:
+        super().__init__("another session server has taken the session over; try again")
+
+
+class OwnerUnreachableError(SessionError):
+    """The session's owner does not answer and may be alive all the same; nothing was begun."""
+
+    reason = ErrorReason.ERROR_REASON_OWNER_UNREACHABLE
+
+    def __init__(self) -> None:
+        super().__init__("the session server that has this session does not answer; try again")
+
+
+class TooManySessionsError(SessionError):
+    """The principal has as many sessions as it may have; nothing was created."""
+
+    reason = ErrorReason.ERROR_REASON_TOO_MANY_SESSIONS
+
+    def __init__(self) -> None:
+        super().__init__("too many sessions; end one of them, then try again")
+
+
+class TooManyRequestsError(SessionError):
+    """The session runs as many requests as it may run; this one was not begun."""
+
+    reason = ErrorReason.ERROR_REASON_TOO_MANY_REQUESTS
+
+    def __init__(self) -> None:
+        super().__init__("the session has too many requests under way; wait for one of them")
+
+
+class OverloadedError(SessionError):
+    """This server has as many sessions in use as it may have; nothing was begun."""
+
+    reason = ErrorReason.ERROR_REASON_OVERLOADED
+
+    def __init__(self) -> None:
+        super().__init__("the session server has too many sessions in use; try again")
+
+
+class NotOwnerError(Exception):
+    """Somebody else owns the session by now, or it is closed; nothing was written."""
 
 
 class SessionIdTakenError(SessionError):

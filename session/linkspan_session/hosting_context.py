@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from linkspan_session.store import Principal
 
-if TYPE_CHECKING:  # the extension imports this module in turn
+if TYPE_CHECKING:  # the extensions import this module in turn
+    from linkspan_session.storage.handler import HandlerStorage
     from linkspan_session.tasks.runner import TaskRunner
 
 
@@ -25,10 +26,12 @@ class HostingContext:
     Attributes:
         principal: On whose behalf it is made.
         task_runner: Runs what outlives the call.
+        storage: What its session stores; None if it has no session.
     """
 
     principal: Principal
     task_runner: "TaskRunner"
+    storage: "HandlerStorage | None" = None
 
 
 _current: Final[ContextVar[HostingContext | None]] = ContextVar("linkspan_hosting", default=None)

@@ -14,16 +14,28 @@ from typing import Any
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
 from linkspan_contract.envelope import JsonObject, Request
 from linkspan_propagation import inject_into_fields
-from linkspan_session.answers import LOST, SESSION_ENDED, UNDELIVERED, AskError, OnProgress
+from linkspan_session.answers import LOST, SESSION_ENDED, OnProgress
 from linkspan_session.asks import Asks
 from linkspan_session.calls import RunningCalls
-from linkspan_session.errors import EventUnknownError, StoreUnavailableError
+from linkspan_session.errors import (
+    EventUnknownError,
+    SessionError,
+    SessionMovedError,
+    StoreUnavailableError,
+)
 from linkspan_session.events import answer_event, notification_event
 from linkspan_session.exchange import Exchange
+from linkspan_session.journal import Journal
 from linkspan_session.kernel import HostedServer, has_priming_events
-from linkspan_session.store import EventLog, SessionRecord, StreamRecord
+from linkspan_session.storage.data import SessionData
+from linkspan_session.store import (
+    Changes,
+    Ownership,
+    SessionRecord,
+    SessionStore,
+    StreamRecord,
+)
 from linkspan_session.streams import (
-    AnswerStream,
     EventStream,
     Resumption,
     call_stream_record,
@@ -33,60 +45,6 @@ from linkspan_session.streams import (
 )
 
 logger = logging.getLogger(__name__)
-
-
-class CallOutlet:
-    """Where the handler of one call speaks to the client: on the stream of that call."""
-
-    def __init__(self, stream: AnswerStream, asks: Asks | None) -> None:
-        """Make an outlet.
-
-        Args:
-            stream: The stream of the call's answer.
-            asks: Where answers of the client are waited for; None if none can come, because the
-                protocol version has no requests to the client or the client takes one answer only.
-        """
-        self._stream = stream
-        self._asks = asks
-
-    @property
-    def can_ask(self) -> bool:
-        """See `Outlet.can_ask`."""
-        return self._asks is not None
-
-    async def tell(self, method: str, params: Mapping[str, Any] | None) -> None:
-        """See `Outlet.tell`."""
-        await self._stream.send(notification_event(method, params))
-
-    async def ask(
-        self,
-        method: str,
-        params: Mapping[str, Any] | None,
-        *,
-        timeout_seconds: float | None,
-        on_progress: OnProgress | None,
-    ) -> JsonObject:
-        """See `Outlet.ask`."""
-        if self._asks is None:
-            raise AskError(UNDELIVERED)
-        return await self._asks.ask(
-            self._stream.send,
-            method,
-            params,
-            timeout_seconds=timeout_seconds,
-            on_progress=on_progress,
-        )
-
-
-class SilentOutlet(CallOutlet):
-    """A call's outlet for a client that takes the answer and nothing before it."""
-
-    def __init__(self, stream: AnswerStream) -> None:
-        super().__init__(stream, None)
-
-    async def tell(self, method: str, params: Mapping[str, Any] | None) -> None:  # noqa: ARG002
-        """Drop the notification: the client said it does not take any."""
-        logger.debug("dropped %s: the client accepts no event stream", method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,29 +77,49 @@ class LiveSession:
     def __init__(
         self,
         record: SessionRecord,
+        store: SessionStore,
         hosted: HostedServer,
         tasks: asyncio.TaskGroup,
-        log: EventLog,
         settings: StreamSettings,
         now_millis: Callable[[], int],
+        *,
+        max_storage_bytes: int,
+        on_lost: Callable[["LiveSession"], None],
     ) -> None:
         """Build a session from its record.
 
         Args:
-            record: The session at rest.
+            record: The session at rest, owned by this session server.
+            store: Where it is on record.
             hosted: The user's server.
             tasks: Owns every handler's task.
-            log: Where events are on record.
             settings: How streams behave.
             now_millis: The wall clock, in milliseconds since the Unix epoch.
+            max_storage_bytes: How much its storage may hold.
+            on_lost: Called once, when another session server turns out to own it.
         """
         self.record = record
+        self.journal = Journal(
+            store,
+            Ownership(record.session_id, record.owner, record.epoch),
+            lambda: on_lost(self),
+        )
+        self.data = SessionData(
+            self.journal.read_storage, self._commit_storage, max_bytes=max_storage_bytes
+        )
+        self.kept_preferences = record.preferences
+        """The preferences on record; those of `record` may be ahead."""
         self.calls = RunningCalls(tasks)
         self.asks = Asks()
         self.ended = False
+        self.doubtful = False
+        """Whether another session server may own it by now, because the lease had run out."""
         self.initializing = False
+        self.users = 0
+        """How many do something with it right now that is not one of its calls."""
+        self.used_at = 0.0
+        """When it was last used, in seconds of the event loop's clock."""
         self._tasks = tasks
-        self._log = log
         self._settings = settings
         self._now_millis = now_millis
         self._streams: dict[str, EventStream] = {}
@@ -159,29 +137,61 @@ class LiveSession:
             retry_millis=self._settings.retry_millis,
         )
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs in it, nobody listens, and nothing is waited for."""
+        return not (self.calls or self.users or self.initializing or self.can_ask)
+
+    async def _commit_storage(self, writes: Mapping[str, bytes | None]) -> None:
+        await self.journal.commit(Changes(storage=writes))
+
     # --- streams of calls ------------------------------------------------------------------------
 
-    def open_call(self, request: Request, exchange: Exchange) -> EventStream:
+    def open_call(self, request: Request, request_key: str, exchange: Exchange) -> EventStream:
         """Make the stream of a request's answer; it is on record once it is needed."""
         traceparent = inject_into_fields().get("traceparent", "")
         record = call_stream_record(
-            self.record.session_id, request.id, traceparent, self._now_millis()
+            self.record.session_id, request.id, request_key, traceparent, self._now_millis()
         )
-        stream = EventStream(self._log, record, self.resumption, exchange)
-        self._streams[record.stream_id] = stream
-        return stream
+        return self._keep(EventStream(self.journal, record, self.resumption, exchange))
 
-    def watch_call(self, stream: EventStream, task: "asyncio.Task[None]") -> None:
-        """Open a call's stream if it is silent for long, and let go of it when the call is over."""
-        timer = asyncio.get_running_loop().call_later(
-            self._settings.open_after_seconds, self._open_silent, stream
-        )
+    def take_up(self, record: StreamRecord) -> EventStream:
+        """Make the stream of a request that began in another process, to go on with it."""
+        return self._keep(EventStream(self.journal, record, self.resumption, None, opened=True))
+
+    def watch_call(self, stream: EventStream, task: "asyncio.Task[None]", *, silent: bool) -> None:
+        """Let go of a call's stream when the call is over.
+
+        Args:
+            stream: The stream.
+            task: What runs the call.
+            silent: Whether to leave the stream unopened, however long the call says nothing.
+        """
+        timer = None
+        if not silent:
+            timer = asyncio.get_running_loop().call_later(
+                self._settings.open_after_seconds, self._open_silent, stream
+            )
 
         def let_go(_: object) -> None:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
             self._streams.pop(stream.record.stream_id, None)
 
         task.add_done_callback(let_go)
+
+    def stream_of(self, request_key: str) -> EventStream | None:
+        """Find the stream of a request that runs here, by the request's key."""
+        if not request_key:
+            return None
+        for stream in self._streams.values():
+            if stream.record.request_key == request_key:
+                return stream
+        return None
+
+    def _keep(self, stream: EventStream) -> EventStream:
+        self._streams[stream.record.stream_id] = stream
+        return stream
 
     async def resume(self, event_id: str, exchange: Exchange) -> None:
         """Let a client that comes back read on behind the last event that it saw.
@@ -197,11 +207,19 @@ class LiveSession:
         if stream is not None:
             await stream.attach(exchange, after=sequence)
             return
-        record = await self._log.get_stream(self.record.session_id, stream_id)
+        record = await self.journal.get_stream(stream_id)
         if record is None:
             raise EventUnknownError
-        stream = EventStream(self._log, record, self.resumption, None, opened=True)
-        await stream.attach(exchange, after=sequence)
+        await self.replay(record, exchange, after=sequence)
+
+    async def replay(self, record: StreamRecord, exchange: Exchange, *, after: int) -> None:
+        """Let a client read a stream that nothing here writes to any more.
+
+        Raises:
+            EventUnknownError: What follows the event is no longer on record.
+        """
+        stream = EventStream(self.journal, record, self.resumption, None, opened=True)
+        await stream.attach(exchange, after=after)
         if record.finished or record.request_id is None:
             stream.close_reader()
         else:  # its handler went with the process that ran it
@@ -249,6 +267,12 @@ class LiveSession:
         """End what reads the listening stream because a handler wants it so (SEP-1699)."""
         self.stop_listening()
 
+    def hand_over_listening(self, error: SessionError) -> None:
+        """End what reads the listening stream so that its worker opens it again elsewhere."""
+        stream = self._streams.pop(listening_stream_id(self.record.session_id), None)
+        if stream is not None:
+            stream.fail(error)
+
     def end(self) -> None:
         """Stop all there is of it: calls are answered, streams end, waits are over."""
         self.ended = True
@@ -258,12 +282,19 @@ class LiveSession:
         self.asks.give_up()
         self.stop_listening()
 
+    def lose(self) -> None:
+        """Stop all there is of it, because another session server owns it: callers ask that one."""
+        self.ended = True
+        self.calls.stop_all(SessionMovedError())
+        self.asks.give_up()
+        self.hand_over_listening(SessionMovedError())
+
     async def _say(self, event: HandleRequestResponse) -> bool:
         try:
             stream = await self._listening_stream(create=False)
-        except StoreUnavailableError:
+            return stream is not None and await stream.send_or_cut_off(event)
+        except (StoreUnavailableError, SessionMovedError):
             return False
-        return stream is not None and await stream.send_or_cut_off(event)
 
     async def _listening_stream(self, *, create: bool) -> EventStream | None:
         """Find the listening stream; None if the client has never listened, unless to create it."""
@@ -275,13 +306,12 @@ class LiveSession:
             return None
         if create:
             described = listening_stream_record(session_id, self._now_millis())
-            record: StreamRecord | None = await self._log.open_stream(described)
-        else:
-            record = await self._log.get_stream(session_id, stream_id)
+            await self.journal.commit(Changes(streams=(described,)))
+        record = await self.journal.get_stream(stream_id)
         if record is None:
             self._never_listened = True
             return None
-        stream = EventStream(self._log, record, self.resumption, None, opened=True)
+        stream = EventStream(self.journal, record, self.resumption, None, opened=True)
         return self._streams.setdefault(stream_id, stream)
 
     def _open_silent(self, stream: EventStream) -> None:

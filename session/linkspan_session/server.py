@@ -1,36 +1,34 @@
-"""The session server's process: store, hosted server, gRPC server; closed in reverse order.
-
-Serves `SessionService`, `grpc.health.v1.Health` and reflection on one port.
-"""
+"""The session server's process: store, hosted server, lease, gRPC server; closed in reverse order."""
 
 import asyncio
 import logging
+import socket
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
-from linkspan.session.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
-from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
 from linkspan_process.errors import StartError
 from linkspan_process.lifecycle import END_SECONDS, run_service
 from linkspan_process.logs import set_up_logs
 from linkspan_process.ports import address_of, check_port
 from linkspan_process.ready import ready_line
 from linkspan_process.telemetry import telemetry
-from linkspan_propagation import server_interceptor
 from linkspan_session.config import SessionConfig
+from linkspan_session.directory import SessionLimits
+from linkspan_session.errors import StoreUnavailableError
+from linkspan_session.grpc_front import GrpcFront, new_grpc_server
 from linkspan_session.host import SessionHost
+from linkspan_session.housekeeping import Housekeeping
 from linkspan_session.kernel import HostedServer, hosting, share_request_state_key
+from linkspan_session.lease import Lease
 from linkspan_session.live import StreamSettings
 from linkspan_session.loading import load_app
-from linkspan_session.servicer import SERVICE_NAME, SPAN_NAMES, SessionServicer
-from linkspan_session.store import SqliteDatabase, SqliteEventLog, SqliteSessionStore
-from linkspan_session.store.sqlite_tasks import SqliteTaskStore
+from linkspan_session.store import NodeId, Store, open_store
 from linkspan_session.tasks.ledger import TaskLedger
 from linkspan_session.tasks.listening import guard_listening
 from linkspan_session.tasks.runner import TaskRunner
@@ -39,13 +37,6 @@ logger = logging.getLogger(__name__)
 
 _DATABASE: Final = "sessions.db"
 _MIN_KEY_BYTES: Final = 32
-
-_CHANNEL_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_GRPC_MESSAGE_BYTES),
-    # Without this a second server on the same port would start and take half of the calls.
-    ("grpc.so_reuseport", 0),
-)
 
 
 def run(config: SessionConfig, environ: Mapping[str, str], *, with_parent: bool) -> int:
@@ -79,38 +70,82 @@ async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asynci
         if config.request_state_key:
             share_request_state_key(server, _read_key(config.request_state_key))
         grpc_server, address = _listen(config)
-        database = await SqliteDatabase.open(config.data / _DATABASE)
+        node = NodeId(f"{config.advertise or _reachable(address)}#{uuid.uuid4().hex[:12]}")
+        store = await open_store(
+            config.store or f"sqlite:///{config.data / _DATABASE}",
+            max_log_bytes=config.max_event_log,
+        )
         try:
             async with hosting(server) as hosted, asyncio.TaskGroup() as tasks:
-                runner = TaskRunner(TaskLedger(SqliteTaskStore(database)), tasks)
-                host = SessionHost(
-                    hosted,
-                    SqliteSessionStore(database),
-                    SqliteEventLog(database, max_log_bytes=config.max_event_log),
-                    tasks,
-                    request_timeout_seconds=config.request_timeout,
-                    streams=StreamSettings(
-                        open_after_seconds=config.open_stream_after,
-                        retry_millis=round(config.retry_after * 1000),
-                        max_buffered_bytes=config.max_backlog,
-                        stall_seconds=config.stall_timeout,
-                    ),
-                    task_runner=runner,
+                await _serve_sessions(
+                    grpc_server, address, node, config, store, hosted, tasks, stop
                 )
-                try:
-                    await _serve_grpc(grpc_server, address, config, host, hosted, stop)
-                finally:
-                    await runner.drain()
         finally:
-            await database.close()
+            await store.close()
+
+
+async def _serve_sessions(
+    grpc_server: grpc.aio.Server,
+    address: str,
+    node: NodeId,
+    config: SessionConfig,
+    store: Store,
+    hosted: HostedServer,
+    tasks: asyncio.TaskGroup,
+    stop: asyncio.Event,
+) -> None:
+    runner = TaskRunner(TaskLedger(store.tasks, store.nodes, node), tasks)
+    lease = Lease(store.nodes, node, seconds=config.lease, live_sessions=lambda: len(host.sessions))
+    host = SessionHost(
+        hosted,
+        store.sessions,
+        lease,
+        tasks,
+        request_timeout_seconds=config.request_timeout,
+        max_requests=config.max_requests,
+        streams=StreamSettings(
+            open_after_seconds=config.open_stream_after,
+            retry_millis=round(config.retry_after * 1000),
+            max_buffered_bytes=config.max_backlog,
+            stall_seconds=config.stall_timeout,
+        ),
+        limits=SessionLimits(
+            ttl_millis=round(config.session_ttl * 1000),
+            max_of_principal=config.max_sessions,
+            max_live=config.max_live,
+            max_storage_bytes=config.max_storage,
+        ),
+        task_runner=runner,
+    )
+    housekeeping = Housekeeping(
+        host.sessions,
+        store.sessions,
+        lease,
+        sleep_after_seconds=config.sleep_after,
+        ttl_seconds=config.session_ttl,
+    )
+    chores = [tasks.create_task(lease.keep()), tasks.create_task(housekeeping.run())]
+    front = GrpcFront(grpc_server, host, tasks)
+    lease.on_store = front.say_serving
+    try:
+        with suppress(StoreUnavailableError):  # it serves as soon as the store can be had
+            await lease.ensure()
+        await front.start()
+        logger.info("hosting %r on %s as %s", hosted.name, address, node)
+        print(ready_line({"grpc": address}), flush=True)
+        await stop.wait()
+    finally:
+        logger.info("shutting down")
+        await front.stop(config.drain_timeout)
+        for chore in chores:
+            chore.cancel()
+        await runner.drain()
+        await lease.leave()
 
 
 def _listen(config: SessionConfig) -> tuple[grpc.aio.Server, str]:
     """Take the port; returns the server and the address to reach it at."""
-    server = grpc.aio.server(
-        interceptors=[server_interceptor(span_names=SPAN_NAMES, record=_is_ours)],
-        options=_CHANNEL_OPTIONS,
-    )
+    server = new_grpc_server()
     check_port(config.host, config.port)  # gRPC itself would not say why it cannot have it
     try:
         port = server.add_insecure_port(address_of(config.host, config.port))
@@ -119,32 +154,17 @@ def _listen(config: SessionConfig) -> tuple[grpc.aio.Server, str]:
     return server, address_of(config.host, port)
 
 
-async def _serve_grpc(
-    server: grpc.aio.Server,
-    address: str,
-    config: SessionConfig,
-    host: SessionHost,
-    hosted: HostedServer,
-    stop: asyncio.Event,
-) -> None:
-    add_SessionServiceServicer_to_server(SessionServicer(host), server)
-    health_servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.enable_server_reflection(
-        (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-    )
-    await server.start()
-    for name in ("", SERVICE_NAME):
-        await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    logger.info("hosting %r on %s", hosted.name, address)
-    print(ready_line({"grpc": address}), flush=True)
+def _reachable(address: str) -> str:
+    """Return the address at which others reach what is served on all addresses of this machine."""
+    host, _, port = address.rpartition(":")
+    if host.strip("[]") not in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return address
     try:
-        await stop.wait()
-    finally:
-        logger.info("shutting down")
-        await health_servicer.enter_graceful_shutdown()
-        await host.drain(config.drain_timeout)
-        await server.stop(grace=1.0)
+        return address_of(socket.gethostbyname(socket.gethostname()), int(port))
+    except OSError as error:
+        raise StartError(
+            f"this machine has no address of its own ({error}); name one with --advertise"
+        ) from None
 
 
 def _read_key(path: str) -> bytes:
@@ -155,7 +175,3 @@ def _read_key(path: str) -> bytes:
     if len(key) < _MIN_KEY_BYTES:
         raise StartError(f"--request-state-key {path}: holds less than {_MIN_KEY_BYTES} bytes")
     return key
-
-
-def _is_ours(full_method: str) -> bool:
-    return full_method.startswith(f"/{SERVICE_NAME}/")

@@ -11,17 +11,17 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, NoReturn
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from linkspan.session.v1 import session_pb2 as nouns
 from linkspan.session.v1 import session_service_pb2 as service
 from linkspan.session.v1.session_service_pb2_grpc import SessionServiceServicer
 from linkspan_contract import limits
 from linkspan_contract.status import make_status
-from linkspan_session.errors import InvalidRequestError, SessionError
+from linkspan_session.errors import InvalidRequestError, SessionElsewhereError, SessionError
 from linkspan_session.exchange import Exchange
 from linkspan_session.host import SessionHost
-from linkspan_session.kernel import client_of
+from linkspan_session.requests import Attempt
+from linkspan_session.session_messages import overview_message, session_message
 from linkspan_session.store import Principal, SessionId, SessionRecord
 
 logger = logging.getLogger(__name__)
@@ -33,8 +33,6 @@ SPAN_NAMES: Final = {
     f"/{SERVICE_NAME}/HandleRequest": "McpSession.handleRequest",
 }
 """What the spans of these methods are called, for dashboards that know them by these names."""
-
-_MAX_CLIENT_CHARS: Final = 256
 
 _MAX_MILLIS: Final = 2**53
 """More milliseconds than any clock shows, and few enough for any store."""
@@ -52,9 +50,11 @@ class SessionServicer(SessionServiceServicer):
         """Create a session, or find the one there is."""
         try:
             record, in_flight, created = await self._host.init(
-                _session_id(request.session_id), _principal(request.principal)
+                _session_id(request.session_id),
+                _principal(request.principal),
+                unreachable_owner=_node_id(request.unreachable_owner),
             )
-            return service.InitResponse(session=_session(record, in_flight), created=created)
+            return service.InitResponse(session=session_message(record, in_flight), created=created)
         except Exception as error:  # noqa: BLE001 - every failure leaves as a status
             await _abort(context, error)
 
@@ -81,8 +81,8 @@ class SessionServicer(SessionServiceServicer):
     ) -> service.GetSessionResponse:
         """Tell what is on record about a session."""
         try:
-            record, in_flight = await self._host.get(_session_id(request.session_id))
-            return service.GetSessionResponse(session=_session(record, in_flight))
+            overview = await self._host.get(_session_id(request.session_id))
+            return service.GetSessionResponse(session=overview_message(overview))
         except Exception as error:  # noqa: BLE001 - every failure leaves as a status
             await _abort(context, error)
 
@@ -95,9 +95,22 @@ class SessionServicer(SessionServiceServicer):
             page = await self._host.list_page(_read_page_token(request.page_token), size + 1)
             more, page = len(page) > size, page[:size]
             return service.ListSessionsResponse(
-                sessions=[_session(record, in_flight) for record, in_flight in page],
-                next_page_token=_page_token(page[-1][0]) if more else "",
+                sessions=[overview_message(overview) for overview in page],
+                next_page_token=_page_token(page[-1].record) if more else "",
             )
+        except Exception as error:  # noqa: BLE001 - every failure leaves as a status
+            await _abort(context, error)
+
+    async def EndSession(  # noqa: N802 - the contract's name
+        self, request: service.EndSessionRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> service.EndSessionResponse:
+        """End a session, whomever it belongs to."""
+        try:
+            await self._host.end_any(
+                _session_id(request.session_id),
+                unreachable_owner=_node_id(request.unreachable_owner),
+            )
+            return service.EndSessionResponse()
         except Exception as error:  # noqa: BLE001 - every failure leaves as a status
             await _abort(context, error)
 
@@ -107,30 +120,42 @@ class SessionServicer(SessionServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> Exchange:
         principal = _principal(request.principal)
+        unreachable_owner = _node_id(request.unreachable_owner)
+        attempt = _attempt(request.attempt)
         action = request.WhichOneof("action")
         if action == "post":
             _check_headers(request.post)
-            session_id = _session_id(request.session_id) if request.session_id else None
             return await self._host.post(
-                session_id,
+                _session_id(request.session_id) if request.session_id else None,
                 principal,
                 request.post.message,
                 headers=tuple((header.name, header.value) for header in request.post.headers),
                 single_answer=request.post.single_answer,
                 timeout_seconds=context.time_remaining(),
+                attempt=attempt,
+                unreachable_owner=unreachable_owner,
             )
         if action == "listen":
             return await self._host.listen(
-                _session_id(request.session_id), principal, request.listen.last_event_id
+                _session_id(request.session_id),
+                principal,
+                request.listen.last_event_id,
+                unreachable_owner=unreachable_owner,
             )
         if action == "end":
-            return await self._host.end(_session_id(request.session_id), principal)
+            return await self._host.end(
+                _session_id(request.session_id),
+                principal,
+                attempt=attempt,
+                unreachable_owner=unreachable_owner,
+            )
         raise InvalidRequestError("action: set one of post, listen and end")
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
     if isinstance(error, SessionError):
-        await context.abort_with_status(make_status(error.reason, str(error)))
+        owner = error.owner if isinstance(error, SessionElsewhereError) else ""
+        await context.abort_with_status(make_status(error.reason, str(error), owner=owner))
     correlation_id = uuid.uuid4().hex
     logger.error("a call failed; correlation id %s", correlation_id, exc_info=error)
     status = make_status(
@@ -154,6 +179,20 @@ def _principal(message: nouns.Principal) -> Principal:
                 f"principal: a field is over {limits.MAX_PRINCIPAL_FIELD_BYTES} bytes"
             )
     return Principal(message.issuer, message.subject, message.resource)
+
+
+def _node_id(value: str) -> str:
+    if len(value.encode()) > limits.MAX_NODE_ID_BYTES:
+        raise InvalidRequestError(f"unreachable_owner: over {limits.MAX_NODE_ID_BYTES} bytes")
+    return value
+
+
+def _attempt(message: service.Attempt) -> Attempt:
+    if not limits.is_request_key(message.key):
+        raise InvalidRequestError("attempt.key: must be at most 64 characters of visible ASCII")
+    if message.begun_before < 0:
+        raise InvalidRequestError("attempt.begun_before: must not be negative")
+    return Attempt(message.key, message.begun_before, message.seen_event_id)
 
 
 def _check_headers(post: service.Post) -> None:
@@ -188,32 +227,3 @@ def _read_page_token(token: str) -> tuple[int, SessionId] | None:
     if not (0 <= millis < _MAX_MILLIS and limits.is_session_id(session_id)):
         raise InvalidRequestError("page_token: is not one that ListSessions gave")
     return millis, SessionId(session_id)
-
-
-def _session(record: SessionRecord, in_flight: int) -> nouns.Session:
-    handshake = record.handshake
-    name, version = client_of(handshake) if handshake else ("", "")
-    principal = record.principal
-    return nouns.Session(
-        session_id=record.session_id,
-        principal=nouns.Principal(
-            issuer=principal.issuer, subject=principal.subject, resource=principal.resource
-        ),
-        state=(
-            nouns.SessionState.SESSION_STATE_LIVE
-            if handshake
-            else nouns.SessionState.SESSION_STATE_CREATED
-        ),
-        protocol_version=handshake.protocol_version if handshake else "",
-        client_name=name[:_MAX_CLIENT_CHARS],
-        client_version=version[:_MAX_CLIENT_CHARS],
-        create_time=_timestamp(record.created_millis),
-        last_active_time=_timestamp(record.last_active_millis),
-        requests_in_flight=in_flight,
-    )
-
-
-def _timestamp(millis: int) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromMilliseconds(millis)
-    return timestamp

@@ -1,7 +1,7 @@
 """The stream of a request's answer as its handler writes it: plain, shared by a batch, on record.
 
-Above lie `calls` and `live`, which write; below lie `exchange` (the reader of the moment) and the
-event log. A stream on record has a life of its own: readers come and go, and whoever comes back
+Above lie `calls` and `live`, which write; below lie `exchange` (the reader of the moment) and
+`journal`. A stream on record has a life of its own: readers come and go, and whoever comes back
 with the id of the last event it saw gets what it missed and then what is new. Invariants: an event
 is on record before it is sent; events leave in the order of their numbers; an event id belongs to
 one stream of one session.
@@ -13,7 +13,8 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from linkspan.session.v1.session_pb2 import Message
@@ -21,11 +22,16 @@ from linkspan.session.v1.session_service_pb2 import HandleRequestResponse, Strea
 from linkspan_contract.envelope import RequestId
 from linkspan_session.errors import EventUnknownError, StoreUnavailableError
 from linkspan_session.exchange import Exchange
-from linkspan_session.store import EventLog, SessionId, StreamRecord
+from linkspan_session.journal import Journal
+from linkspan_session.store import Changes, EventRecord, SessionId, StreamRecord
 
 logger = logging.getLogger(__name__)
 
 _STREAM_ID_BYTES: Final = 9
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 class AnswerStream(Protocol):
@@ -35,8 +41,23 @@ class AnswerStream(Protocol):
         """Write a message on the way to the answer; False if nobody will ever read it."""
         ...
 
-    async def finish(self, event: HandleRequestResponse) -> None:
-        """Write the answer, and end."""
+    async def finish(
+        self,
+        event: HandleRequestResponse,
+        changes: Changes | None = None,
+        committed: Callable[[], None] = nothing,
+    ) -> None:
+        """Write the answer, and end.
+
+        Args:
+            event: The answer.
+            changes: What the request changed, to be committed before the answer leaves.
+            committed: Called when the changes are on record, before the answer leaves.
+
+        Raises:
+            SessionMovedError: The changes cannot be committed: the session is another server's.
+            StoreUnavailableError: The changes cannot be committed now.
+        """
         ...
 
     def fail(self, error: Exception) -> None:
@@ -49,7 +70,7 @@ class AnswerStream(Protocol):
 
 
 class PlainStream:
-    """A stream that its one reader takes or leaves."""
+    """A stream that its one reader takes or leaves; nothing of it is on record."""
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
@@ -58,7 +79,12 @@ class PlainStream:
         """See `AnswerStream.send`."""
         return await self.exchange.send(event)
 
-    async def finish(self, event: HandleRequestResponse) -> None:
+    async def finish(
+        self,
+        event: HandleRequestResponse,
+        changes: Changes | None = None,  # noqa: ARG002 - without a session nothing is changed
+        committed: Callable[[], None] = nothing,  # noqa: ARG002
+    ) -> None:
         """See `AnswerStream.finish`."""
         self.exchange.finish(event)
 
@@ -74,12 +100,21 @@ class PlainStream:
 class BatchStream(PlainStream):
     """The streams of a batch's requests, over one exchange that ends with the last of them."""
 
-    def __init__(self, exchange: Exchange, requests: int) -> None:
+    def __init__(self, exchange: Exchange, requests: int, journal: Journal) -> None:
         super().__init__(exchange)
         self._unanswered = requests
+        self._journal = journal
 
-    async def finish(self, event: HandleRequestResponse) -> None:
+    async def finish(
+        self,
+        event: HandleRequestResponse,
+        changes: Changes | None = None,
+        committed: Callable[[], None] = nothing,
+    ) -> None:
         """Write one answer, and end with the last one."""
+        if changes is not None:
+            await self._journal.commit(changes)
+            committed()
         await self.exchange.send(event)
         self._unanswered -= 1
         if not self._unanswered:
@@ -110,24 +145,25 @@ class EventStream:
 
     def __init__(
         self,
-        log: EventLog,
+        journal: Journal,
         record: StreamRecord,
         resumption: Resumption,
         exchange: Exchange | None,
         *,
         opened: bool = False,
     ) -> None:
-        """Make a stream; nothing is put on record before `open` or `send`.
+        """Make a stream; nothing is put on record before `open`, `send` or `finish`.
 
         Args:
-            log: Where events are on record.
+            journal: Where events are on record.
             record: What is known of the stream; with `last_sequence`, if it was there before.
             resumption: What clients are told about coming back.
             exchange: The first reader, if there is one.
             opened: Whether the stream is on record already.
         """
         self.record = record
-        self._log: EventLog | None = log
+        self._journal = journal
+        self._kept = True
         self._resumption = resumption
         self._exchange = exchange
         self._sequence = record.last_sequence
@@ -154,11 +190,23 @@ class EventStream:
                 return recorded
             return await self._exchange.send(event) or recorded
 
-    async def finish(self, event: HandleRequestResponse) -> None:
-        """See `AnswerStream.finish`; an answer that came quickly was never a stream."""
+    async def finish(
+        self,
+        event: HandleRequestResponse,
+        changes: Changes | None = None,
+        committed: Callable[[], None] = nothing,
+    ) -> None:
+        """See `AnswerStream.finish`; an answer that came quickly and changed nothing is not kept.
+
+        One that did is on record with what it changed: a request that is sent again gets it.
+        """
         async with self._turn:
-            if self._opened:
-                await self._put_on_record(event, last=True)
+            if self._opened or (changes is not None and self.record.request_key):
+                await self._put_on_record(event, last=True, changes=changes)
+            elif changes is not None:
+                await self._journal.commit(changes)
+            if changes is not None:
+                committed()
             self._over = True
             if self._exchange is not None:
                 self._exchange.finish(event)
@@ -183,12 +231,12 @@ class EventStream:
     async def close_on_purpose(self) -> None:
         """End what is read because the handler wants it so; the client knows where to come back."""
         await self.open()
-        if self._log is not None:  # else nobody could come back for the rest
+        if self._kept:  # else nobody could come back for the rest
             self.close_reader()
 
     def forget(self) -> None:
         """Put nothing on record any more: the session is going."""
-        self._log = None
+        self._kept = False
         self._over = True
 
     def offer(self, event: HandleRequestResponse) -> bool:
@@ -219,9 +267,12 @@ class EventStream:
             raise EventUnknownError
         self.close_reader()  # first: a handler that waits for it holds the turn
         async with self._turn:
-            if self._log is None:
+            if not self._opened and not self._over:  # nothing was said so far
+                self._exchange = exchange
+                return
+            if not self._kept:
                 raise EventUnknownError
-            missed = await read_missed(self._log, self.record, after, self._sequence)
+            missed = await read_missed(self._journal, self.record, after, self._sequence)
             seen = self._sequence if after is None else after
             exchange.offer(self._opened_event(seen, resumed=after is not None))
             for event in missed:
@@ -236,17 +287,17 @@ class EventStream:
         if self._opened:
             return
         self._opened = True
-        if self._log is not None:
+        if self._kept:
             try:
-                await self._log.open_stream(self.record)
+                await self._journal.commit(Changes(streams=(self.record,)))
             except StoreUnavailableError:
-                self._log = None  # the answer matters more than being able to resume it
+                self._kept = False  # the answer matters more than being able to resume it
                 logger.warning("a stream cannot be resumed: the store does not answer")
         if self._exchange is not None:
             await self._exchange.send(self._opened_event(0, resumed=False))
 
     def _opened_event(self, sequence: int, *, resumed: bool) -> HandleRequestResponse:
-        resumable = self._resumption.priming and self._log is not None
+        resumable = self._resumption.priming and self._kept
         return HandleRequestResponse(
             stream_opened=StreamOpened(
                 event_id=event_id(self.record.stream_id, sequence) if resumable else "",
@@ -255,11 +306,15 @@ class EventStream:
             )
         )
 
-    async def _put_on_record(self, event: HandleRequestResponse, *, last: bool) -> bool:
+    async def _put_on_record(
+        self, event: HandleRequestResponse, *, last: bool, changes: Changes | None = None
+    ) -> bool:
         """Number a message and put it on record; one that cannot be goes out without a number."""
-        if self._log is None:
+        if not self._kept:
+            if changes is not None:
+                await self._journal.commit(changes)
             return False
-        writing = asyncio.ensure_future(self._append(self._log, event, last=last))
+        writing = asyncio.ensure_future(self._append(event, changes, last=last))
         try:
             return await asyncio.shield(writing)
         except asyncio.CancelledError:
@@ -267,26 +322,37 @@ class EventStream:
             # ended, or the number would be given out twice.
             while not writing.done():
                 await asyncio.wait({writing})
-            if writing.result():
+            if writing.exception() is None and writing.result():
                 self.offer(event)
             raise
 
-    async def _append(self, log: EventLog, event: HandleRequestResponse, *, last: bool) -> bool:
+    async def _append(
+        self, event: HandleRequestResponse, changes: Changes | None, *, last: bool
+    ) -> bool:
         sequence = self._sequence + 1
         event.message.event_id = event_id(self.record.stream_id, sequence)
-        session_id, stream_id = self.record.session_id, self.record.stream_id
-        message = event.message.SerializeToString()
+        record = EventRecord(
+            self.record.stream_id, sequence, event.message.SerializeToString(), last
+        )
+        streams = () if self._opened else (self.record,)
         try:
-            await log.append(session_id, stream_id, sequence, message, last=last)
+            await self._journal.commit(
+                replace(changes or Changes(), streams=streams, events=(record,))
+            )
         except StoreUnavailableError:
             event.message.ClearField("event_id")
+            if changes is not None:
+                raise
             return False
         self._sequence = sequence
+        if not self._opened:  # its reader was never told of a stream, only its answer is on record
+            self._opened = True
+            event.message.ClearField("event_id")
         return True
 
 
 async def read_missed(
-    log: EventLog, stream: StreamRecord, after: int | None, newest: int
+    journal: Journal, stream: StreamRecord, after: int | None, newest: int
 ) -> list[HandleRequestResponse]:
     """Read what a reader missed, as events; nothing if `after` is None.
 
@@ -297,7 +363,7 @@ async def read_missed(
         return []
     if after > newest:
         raise EventUnknownError
-    kept = await log.read(stream.session_id, stream.stream_id, after=after)
+    kept = await journal.read_events(stream.stream_id, after=after)
     if after < newest and (not kept or kept[0][0] != after + 1):
         raise EventUnknownError
     return [HandleRequestResponse(message=Message.FromString(message)) for _, message in kept]
@@ -331,10 +397,16 @@ def listening_stream_id(session_id: SessionId) -> str:
 
 
 def call_stream_record(
-    session_id: SessionId, request_id: RequestId, traceparent: str, now_millis: int
+    session_id: SessionId,
+    request_id: RequestId,
+    request_key: str,
+    traceparent: str,
+    now_millis: int,
 ) -> StreamRecord:
     """Describe the stream of a request's answer, before it is on record."""
-    return StreamRecord(session_id, new_stream_id(), request_id, traceparent, now_millis)
+    return StreamRecord(
+        session_id, new_stream_id(), request_id, traceparent, now_millis, request_key
+    )
 
 
 def listening_stream_record(session_id: SessionId, now_millis: int) -> StreamRecord:

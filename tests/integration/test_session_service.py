@@ -173,14 +173,19 @@ def test_of_many_that_init_at_once_one_creates(stack: Stack) -> None:
 
 
 @requirement("grpc.init-idempotent")
-def test_an_ended_session_may_be_created_anew(stack: Stack) -> None:
+def test_the_id_of_an_ended_session_is_never_given_anew(stack: Stack) -> None:
     async def scenario(service: Service) -> None:
         await open_session(service, "phoenix", ADA)
         ended = [
             event async for event in handle(service, session_id="phoenix", principal=ADA, end=End())
         ]
         assert [event.WhichOneof("event") for event in ended] == ["ended"]
-        assert (await init(service, "phoenix", EVE)).created
+        with pytest.raises(grpc.aio.AioRpcError) as taken:
+            await init(service, "phoenix", EVE)
+        assert read_failure(taken.value).reason == ErrorReason.ERROR_REASON_SESSION_ID_TAKEN
+        with pytest.raises(grpc.aio.AioRpcError) as over:
+            await init(service, "phoenix", ADA)
+        assert read_failure(over.value).reason == ErrorReason.ERROR_REASON_SESSION_ENDED
 
     run(stack, scenario)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,10 +11,9 @@ from typing import Any
 import anyio
 
 from linkspan_session.answers import Failed, Result
-from linkspan_session.store import Principal
-from linkspan_session.store.database import SqliteDatabase
-from linkspan_session.store.sqlite_tasks import SqliteTaskStore
-from linkspan_session.store.tasks import RunnerId, TaskId, TaskRecord, TaskStatus
+from linkspan_session.store import NodeId, Principal
+from linkspan_session.store.sqlite import SqliteStore
+from linkspan_session.store.tasks import TaskId, TaskRecord, TaskStatus
 from linkspan_session.tasks.ledger import TaskLedger, TaskTerms
 from linkspan_session.tasks.runner import Job, TaskRunner
 from linkspan_session.tasks.running import RunningTask
@@ -33,7 +33,7 @@ RECORD = TaskRecord(
     task_id=TaskId("task-1"),
     principal=ADA,
     tool="dig",
-    runner=RunnerId("runner-1"),
+    runner=NodeId("127.0.0.1:1#runner-1"),
     status=TaskStatus.WORKING,
     message=None,
     questions=(),
@@ -62,10 +62,15 @@ class Clock:
 class Process:
     """As much of a session server process as tasks need."""
 
-    def __init__(self, store: SqliteTaskStore, group: asyncio.TaskGroup, clock: Clock) -> None:
+    def __init__(self, store: SqliteStore, group: asyncio.TaskGroup, clock: Clock) -> None:
         self.store = store
-        self.ledger = TaskLedger(store, now_millis=clock)
+        node = NodeId(f"127.0.0.1:1#{uuid.uuid4()}")
+        self.ledger = TaskLedger(store.tasks, store.nodes, node, now_millis=clock)
         self.runner = TaskRunner(self.ledger, group)
+
+    async def hold_lease(self, seconds: float = 3600) -> None:
+        """Say that the process is alive, for so long."""
+        await self.store.nodes.hold(self.ledger.runner, lease_seconds=seconds, live_sessions=0)
 
     async def begin(
         self,
@@ -112,17 +117,19 @@ def job(work: Work) -> Job[object]:
 
 @asynccontextmanager
 async def process(path: Path, clock: Clock | None = None) -> AsyncGenerator[Process]:
-    """Run a process until the block is left, then drain it."""
-    database = await SqliteDatabase.open(path)
+    """Run a process, with a lease, until the block is left; then drain it."""
+    store = await SqliteStore.open(path)
     try:
         async with asyncio.TaskGroup() as group:
-            running = Process(SqliteTaskStore(database), group, clock or Clock())
+            running = Process(store, group, clock or Clock())
+            await running.hold_lease()
             try:
                 yield running
             finally:
                 await running.runner.drain()
+        await store.nodes.leave(running.ledger.runner)
     finally:
-        await database.close()
+        await store.close()
 
 
 Scenario = Callable[[Process], Coroutine[Any, Any, None]]

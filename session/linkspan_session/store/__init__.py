@@ -1,26 +1,41 @@
-"""Where sessions are on record: the protocol, and its implementations."""
+"""Where sessions and tasks are on record: the protocols, and the way to an implementation."""
 
 from linkspan_session.store.base import (
+    NOBODY,
+    Changes,
+    Closed,
+    EventRecord,
+    Found,
     Handshake,
+    Ownership,
+    Preferences,
     Principal,
     SessionId,
     SessionRecord,
     SessionStore,
+    StreamRecord,
 )
-from linkspan_session.store.database import SqliteDatabase
-from linkspan_session.store.events import EventLog, StreamRecord
-from linkspan_session.store.sqlite import SqliteSessionStore
-from linkspan_session.store.sqlite_events import SqliteEventLog
+from linkspan_session.store.nodes import NodeId, NodeLoad, NodeRegistry, address_of
+from linkspan_session.store.opening import Store, open_store
 
 __all__ = [
-    "EventLog",
+    "NOBODY",
+    "Changes",
+    "Closed",
+    "EventRecord",
+    "Found",
     "Handshake",
+    "NodeId",
+    "NodeLoad",
+    "NodeRegistry",
+    "Ownership",
+    "Preferences",
     "Principal",
     "SessionId",
     "SessionRecord",
     "SessionStore",
-    "SqliteDatabase",
-    "SqliteEventLog",
-    "SqliteSessionStore",
+    "Store",
     "StreamRecord",
+    "address_of",
+    "open_store",
 ]

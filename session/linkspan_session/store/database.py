@@ -1,9 +1,11 @@
 """One SQLite file in write-ahead mode, off the event loop.
 
 One thread owns the connection, so units of work run one after another in the order they were asked
-for, each a transaction, and no lock is needed. `synchronous=NORMAL`: a commit survives the death of
-the process; the last few may be lost if the machine loses power, without harm to those before.
-Above lie the stores, which know the tables; this knows none but their versions.
+for, each a transaction. Other processes of this machine may have the same file open: a unit that
+writes takes the file's write lock before it reads anything, and waits for it about a second.
+`synchronous=NORMAL`: a commit survives the death of the process; the last few may be lost if the
+machine loses power, without harm to those before.
+Above lie the stores, which know the tables; this knows none. Below lies `sqlite_layout`.
 """
 
 import asyncio
@@ -16,82 +18,20 @@ from typing import Final, TypeVar
 
 from linkspan_process.errors import StartError
 from linkspan_session.errors import StoreUnavailableError
+from linkspan_session.store.sqlite_layout import LayoutTooNewError, migrate
 
 T = TypeVar("T")
+
+Work = Callable[[sqlite3.Connection], T]
+"""A unit of work. Whatever it raises undoes what it did."""
 
 logger = logging.getLogger(__name__)
 
 _BUSY_TIMEOUT_SECONDS: Final = 1.0
+"""How long a unit of work waits for another process."""
 
-_MIGRATIONS: Final = (
-    """
-    CREATE TABLE sessions (
-        session_id         TEXT PRIMARY KEY,
-        record_version     INTEGER NOT NULL,
-        issuer             TEXT NOT NULL,
-        subject            TEXT NOT NULL,
-        resource           TEXT NOT NULL,
-        protocol_version   TEXT,
-        initialize_params  TEXT,
-        initialized        INTEGER NOT NULL DEFAULT 0,
-        created_millis     INTEGER NOT NULL,
-        last_active_millis INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX sessions_by_creation ON sessions (created_millis, session_id);
-    """,
-    """
-    CREATE TABLE tasks (
-        task_id              TEXT PRIMARY KEY,
-        record_version       INTEGER NOT NULL,
-        issuer               TEXT NOT NULL,
-        subject              TEXT NOT NULL,
-        resource             TEXT NOT NULL,
-        tool                 TEXT NOT NULL,
-        runner               TEXT NOT NULL,
-        status               TEXT NOT NULL,
-        finished             INTEGER NOT NULL,
-        message              TEXT,
-        questions            TEXT NOT NULL,
-        asked                INTEGER NOT NULL,
-        outcome              TEXT,
-        created_millis       INTEGER NOT NULL,
-        updated_millis       INTEGER NOT NULL,
-        expires_millis       INTEGER NOT NULL,
-        poll_interval_millis INTEGER NOT NULL,
-        version              INTEGER NOT NULL
-    );
-    CREATE INDEX tasks_by_principal ON tasks (issuer, subject, resource);
-    CREATE INDEX tasks_unfinished ON tasks (runner) WHERE NOT finished;
-    CREATE INDEX tasks_by_expiry ON tasks (expires_millis);
-    CREATE TABLE task_runners (
-        runner             TEXT PRIMARY KEY,
-        alive_until_millis INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    """,
-    """
-    CREATE TABLE streams (
-        session_id     TEXT NOT NULL REFERENCES sessions ON DELETE CASCADE,
-        stream_id      TEXT NOT NULL,
-        request_id     TEXT NOT NULL,
-        traceparent    TEXT NOT NULL,
-        created_millis INTEGER NOT NULL,
-        finished       INTEGER NOT NULL DEFAULT 0,
-        last_sequence  INTEGER NOT NULL DEFAULT 0,
-        first_sequence INTEGER NOT NULL DEFAULT 1,
-        bytes          INTEGER NOT NULL DEFAULT 0,
-        PRIMARY KEY (session_id, stream_id)
-    ) WITHOUT ROWID;
-    CREATE TABLE events (
-        session_id TEXT NOT NULL,
-        stream_id  TEXT NOT NULL,
-        sequence   INTEGER NOT NULL,
-        message    BLOB NOT NULL,
-        PRIMARY KEY (session_id, stream_id, sequence),
-        FOREIGN KEY (session_id, stream_id) REFERENCES streams ON DELETE CASCADE
-    ) WITHOUT ROWID;
-    """,
-)
-"""What takes the file from each version of its layout to the next; `PRAGMA user_version` counts."""
+_OPEN_TIMEOUT_SECONDS: Final = 10.0
+"""How long opening waits for another process, which may be bringing a large file to its layout."""
 
 
 class SqliteDatabase:
@@ -117,31 +57,26 @@ class SqliteDatabase:
             raise
         return cls(connection, thread)
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a unit of work on the thread, as one transaction, and return what it returns.
+    async def read(self, work: Work[T]) -> T:
+        """Run a unit of work that only reads, and return what it returns.
 
-        Cancelling it leaves it open whether the work was done.
+        It sees the file as it is at one moment, and waits for nobody.
 
         Raises:
-            StoreUnavailableError: SQLite failed; nothing was changed.
+            StoreUnavailableError: SQLite failed.
         """
+        return await self._run("BEGIN DEFERRED", work)
 
-        def transaction() -> T:
-            with self._connection:
-                return work(self._connection)
+    async def write(self, work: Work[T]) -> T:
+        """Run a unit of work that may write, and return what it returns.
 
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._thread, transaction)
-        except sqlite3.Error as error:
-            logger.warning("the session store failed: %s", error)
-            raise StoreUnavailableError from error
+        Nobody else writes from before its first statement until after its last one. Cancelling it
+        leaves it open whether the work was done.
 
-    async def write(self, statement: str, *parameters: str | int | None) -> bool:
-        """Run one statement; tells whether it changed a row. Raises what `run` raises."""
-        return await self.run(
-            lambda connection: connection.execute(statement, parameters).rowcount > 0
-        )
+        Raises:
+            StoreUnavailableError: SQLite failed, or others wrote all the time; nothing was changed.
+        """
+        return await self._run("BEGIN IMMEDIATE", work)
 
     async def close(self) -> None:
         """Finish what is under way and close the file. Call once, last."""
@@ -149,34 +84,55 @@ class SqliteDatabase:
         await loop.run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown()
 
+    async def _run(self, begin: str, work: Work[T]) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, self._transact, begin, work)
+        except sqlite3.Error as error:
+            logger.warning("the session store failed: %s", error)
+            raise StoreUnavailableError from error
+
+    def _transact(self, begin: str, work: Work[T]) -> T:
+        self._roll_back()  # there is something only if the last roll-back failed
+        try:
+            self._connection.execute(begin)
+            result = work(self._connection)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        return result
+
+    def _roll_back(self) -> None:
+        # After some failures, such as a full disk, SQLite has rolled back by itself.
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection: sqlite3.Connection | None = None
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)  # it holds session ids, which are as good as keys
-        connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_SECONDS, check_same_thread=False)
+        connection = sqlite3.connect(
+            path, timeout=_OPEN_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+        )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
-        version = _migrate(connection)
+        migrate(connection)
+        connection.execute(f"PRAGMA busy_timeout = {round(_BUSY_TIMEOUT_SECONDS * 1000)}")
     except (sqlite3.Error, OSError) as error:
-        if connection is not None:
-            connection.close()
+        _close_if_open(connection)
         raise StartError(f"cannot open the session store {path}: {error}") from error
-    if version > len(_MIGRATIONS):
-        connection.close()
-        raise StartError(f"a newer version of Linkspan made {path}; upgrade, or choose another")
+    except LayoutTooNewError:
+        _close_if_open(connection)
+        raise StartError(
+            f"a newer version of Linkspan made {path}; upgrade, or choose another"
+        ) from None
     return connection
 
 
-def _migrate(connection: sqlite3.Connection) -> int:
-    """Bring the file to the newest layout; returns the layout it had, which may be newer still."""
-    with connection:
-        connection.execute("BEGIN IMMEDIATE")  # two processes may open a new file at once
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        for migration in _MIGRATIONS[version:]:
-            for statement in migration.split(";"):
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {max(version, len(_MIGRATIONS))}")
-    return version
+def _close_if_open(connection: sqlite3.Connection | None) -> None:
+    if connection is not None:
+        connection.close()

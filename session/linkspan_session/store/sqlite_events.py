@@ -1,172 +1,219 @@
-"""The event log in SQLite; see `database` for what a commit promises."""
+"""Streams and events of sessions as rows of SQLite, and the bounds of what is kept of them.
+
+Above lies `sqlite_sessions`, which makes the units of work; every function here is part of one.
+"""
 
 import json
 import sqlite3
-from typing import Final
+from collections.abc import Iterable, Set
+from typing import Any, Final
 
-from linkspan_session.store.base import SessionId
-from linkspan_session.store.database import SqliteDatabase
-from linkspan_session.store.events import DEFAULT_MAX_LOG_BYTES, StreamRecord
-
-_MAX_FINISHED_STREAMS: Final = 100
-"""How many finished streams of a session are kept, however small they are."""
+from linkspan_session.store.base import (
+    MAX_FINISHED_STREAMS,
+    EventRecord,
+    SessionId,
+    StreamRecord,
+)
+from linkspan_session.store.sqlite_records import Usage
 
 _COLUMNS: Final = (
-    "session_id, stream_id, request_id, traceparent, created_millis, finished, "
+    "session_id, stream_id, request_id, traceparent, created_millis, request_key, finished, "
     "last_sequence, first_sequence"
 )
 
+_COUNT: Final = (
+    "UPDATE streams SET last_sequence = ?, bytes = bytes + ? "
+    "WHERE session_id = ? AND stream_id = ? AND last_sequence = ? AND NOT finished"
+)
 
-class SqliteEventLog:
-    """An `EventLog` in the file of the session records."""
+_COUNT_LAST: Final = (
+    "UPDATE streams SET last_sequence = ?, bytes = bytes + ?, finished = 1 "
+    "WHERE session_id = ? AND stream_id = ? AND last_sequence = ? AND NOT finished"
+)
 
-    def __init__(
-        self, database: SqliteDatabase, *, max_log_bytes: int = DEFAULT_MAX_LOG_BYTES
-    ) -> None:
-        """Make a log.
 
-        Args:
-            database: The file.
-            max_log_bytes: How much of a session's events is kept, in bytes of messages.
-        """
-        self._database = database
-        self._max_log_bytes = max_log_bytes
-
-    async def open_stream(self, stream: StreamRecord) -> StreamRecord:
-        """See `EventLog.open_stream`."""
-
-        def work(connection: sqlite3.Connection) -> StreamRecord:
-            connection.execute(
-                "INSERT INTO streams (session_id, stream_id, request_id, traceparent, "
-                "created_millis) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (
-                    stream.session_id,
-                    stream.stream_id,
-                    json.dumps(stream.request_id),
-                    stream.traceparent,
-                    stream.created_millis,
-                ),
-            )
-            connection.execute(
-                "DELETE FROM streams WHERE session_id = ? AND stream_id IN "
-                "(SELECT stream_id FROM streams WHERE session_id = ? AND finished "
-                "ORDER BY created_millis DESC LIMIT -1 OFFSET ?)",
-                (stream.session_id, stream.session_id, _MAX_FINISHED_STREAMS),
-            )
-            return _select(connection, stream.session_id, stream.stream_id) or stream
-
-        return await self._database.run(work)
-
-    async def get_stream(self, session_id: SessionId, stream_id: str) -> StreamRecord | None:
-        """See `EventLog.get_stream`."""
-        return await self._database.run(
-            lambda connection: _select(connection, session_id, stream_id)
+def add_streams(
+    connection: sqlite3.Connection,
+    session_id: SessionId,
+    streams: Iterable[StreamRecord],
+    usage: Usage,
+) -> None:
+    """Add streams; one that is there already stays as it is."""
+    for stream in streams:
+        added = connection.execute(
+            f"INSERT INTO streams ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
+            "ON CONFLICT DO NOTHING",
+            (
+                session_id,
+                stream.stream_id,
+                json.dumps(stream.request_id),
+                stream.traceparent,
+                stream.created_millis,
+                stream.request_key,
+                int(stream.finished),
+                stream.last_sequence,
+                stream.first_sequence,
+            ),
         )
+        if added.rowcount and stream.finished:
+            usage.finished_streams += 1
 
-    async def append(
-        self, session_id: SessionId, stream_id: str, sequence: int, message: bytes, *, last: bool
-    ) -> None:
-        """See `EventLog.append`."""
 
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT INTO events (session_id, stream_id, sequence, message) VALUES (?, ?, ?, ?)",
-                (session_id, stream_id, sequence, message),
-            )
-            connection.execute(
-                "UPDATE streams SET last_sequence = ?, finished = ?, bytes = bytes + ? "
-                "WHERE session_id = ? AND stream_id = ?",
-                (sequence, int(last), len(message), session_id, stream_id),
-            )
-            self._make_room(connection, session_id, stream_id)
+def add_events(
+    connection: sqlite3.Connection,
+    session_id: SessionId,
+    events: Iterable[EventRecord],
+    usage: Usage,
+) -> None:
+    """Add events to streams that are open.
 
-        await self._database.run(work)
+    Raises:
+        ValueError: There is no such stream, it is finished, or the number is not its next one.
+    """
+    for event in events:
+        written = connection.execute(
+            _COUNT_LAST if event.last else _COUNT,
+            (event.sequence, len(event.message), session_id, event.stream_id, event.sequence - 1),
+        )
+        if not written.rowcount:
+            raise ValueError(f"event {event.sequence} does not follow in its stream")
+        connection.execute(
+            "INSERT INTO events (session_id, stream_id, sequence, message) VALUES (?, ?, ?, ?)",
+            (session_id, event.stream_id, event.sequence, event.message),
+        )
+        usage.log_bytes += len(event.message)
+        usage.finished_streams += event.last
 
-    async def read(
-        self, session_id: SessionId, stream_id: str, *, after: int
-    ) -> list[tuple[int, bytes]]:
-        """See `EventLog.read`."""
 
-        def work(connection: sqlite3.Connection) -> list[tuple[int, bytes]]:
-            return connection.execute(
-                "SELECT sequence, message FROM events "
-                "WHERE session_id = ? AND stream_id = ? AND sequence > ? ORDER BY sequence",
-                (session_id, stream_id, after),
-            ).fetchall()
+def make_room(
+    connection: sqlite3.Connection,
+    session_id: SessionId,
+    events: Iterable[EventRecord],
+    usage: Usage,
+    max_log_bytes: int,
+) -> None:
+    """Drop what is over the bounds, once events were added.
 
-        return await self._database.run(work)
-
-    def _make_room(
-        self, connection: sqlite3.Connection, session_id: SessionId, stream_id: str
-    ) -> None:
-        over = self._bytes_over(connection, session_id)
-        if over <= 0:
-            return
-        finished = connection.execute(
-            "SELECT stream_id, bytes FROM streams WHERE session_id = ? AND finished "
-            "AND stream_id != ? ORDER BY created_millis",
-            (session_id, stream_id),
-        ).fetchall()
-        for old, size in finished:
-            if over <= 0:
-                return
-            connection.execute(
-                "DELETE FROM streams WHERE session_id = ? AND stream_id = ?", (session_id, old)
-            )
-            over -= size
+    Finished streams go first, by age, but not one that was written to just now; then events, by
+    age, of those that were written to. The newest event of a stream stays, however large it is.
+    """
+    written = dict.fromkeys(event.stream_id for event in events)
+    while usage.finished_streams > MAX_FINISHED_STREAMS or usage.log_bytes > max_log_bytes:
+        oldest = _oldest_finished(connection, session_id, written.keys())
+        if oldest is None:
+            break
+        stream_id, size = oldest
+        connection.execute(
+            "DELETE FROM streams WHERE session_id = ? AND stream_id = ?", (session_id, stream_id)
+        )
+        usage.finished_streams -= 1
+        usage.log_bytes -= size
+    for stream_id in written:
+        over = usage.log_bytes - max_log_bytes
         if over > 0:
-            self._drop_oldest(connection, session_id, stream_id, over)
-
-    @staticmethod
-    def _drop_oldest(
-        connection: sqlite3.Connection, session_id: SessionId, stream_id: str, over: int
-    ) -> None:
-        """Drop the oldest events of a stream until `over` bytes are gone; the newest one stays."""
-        kept = connection.execute(
-            "SELECT sequence, length(message) FROM events "
-            "WHERE session_id = ? AND stream_id = ? ORDER BY sequence",
-            (session_id, stream_id),
-        ).fetchall()
-        dropped = 0
-        first = kept[0][0]
-        for sequence, size in kept[:-1]:
-            if dropped >= over:
-                break
-            dropped += size
-            first = sequence + 1
-        connection.execute(
-            "DELETE FROM events WHERE session_id = ? AND stream_id = ? AND sequence < ?",
-            (session_id, stream_id, first),
-        )
-        connection.execute(
-            "UPDATE streams SET first_sequence = ?, bytes = bytes - ? "
-            "WHERE session_id = ? AND stream_id = ?",
-            (first, dropped, session_id, stream_id),
-        )
-
-    def _bytes_over(self, connection: sqlite3.Connection, session_id: SessionId) -> int:
-        (total,) = connection.execute(
-            "SELECT coalesce(sum(bytes), 0) FROM streams WHERE session_id = ?", (session_id,)
-        ).fetchone()
-        return int(total) - self._max_log_bytes
+            usage.log_bytes -= _drop_oldest(connection, session_id, stream_id, over)
 
 
-def _select(
+def select_stream(
     connection: sqlite3.Connection, session_id: SessionId, stream_id: str
 ) -> StreamRecord | None:
+    """Return a stream, or None if there is none."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM streams WHERE session_id = ? AND stream_id = ?",  # noqa: S608
         (session_id, stream_id),
     ).fetchone()
-    if row is None:
-        return None
+    return None if row is None else _stream_of(row)
+
+
+def select_stream_of(
+    connection: sqlite3.Connection, session_id: SessionId, request_key: str
+) -> StreamRecord | None:
+    """Return the newest stream that answers a request, or None if there is none."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM streams WHERE session_id = ? AND request_key = ? "  # noqa: S608
+        "AND request_key != '' ORDER BY created_millis DESC, stream_id DESC LIMIT 1",
+        (session_id, request_key),
+    ).fetchone()
+    return None if row is None else _stream_of(row)
+
+
+def select_events(
+    connection: sqlite3.Connection, session_id: SessionId, stream_id: str, after: int
+) -> list[tuple[int, bytes]]:
+    """Return the events with numbers above `after`, in order, each with its number."""
+    return connection.execute(
+        "SELECT sequence, message FROM events "
+        "WHERE session_id = ? AND stream_id = ? AND sequence > ? ORDER BY sequence",
+        (session_id, stream_id, after),
+    ).fetchall()
+
+
+def _oldest_finished(
+    connection: sqlite3.Connection, session_id: SessionId, but_not: Set[str]
+) -> tuple[str, int] | None:
+    """Return the oldest finished stream and its size in bytes."""
+    rows: list[tuple[str, int]] = connection.execute(
+        "SELECT stream_id, bytes FROM streams WHERE session_id = ? AND finished "
+        "ORDER BY created_millis, stream_id LIMIT ?",
+        (session_id, len(but_not) + 1),
+    ).fetchall()
+    return next((row for row in rows if row[0] not in but_not), None)
+
+
+def _drop_oldest(
+    connection: sqlite3.Connection, session_id: SessionId, stream_id: str, over: int
+) -> int:
+    """Drop the oldest events of a stream until `over` bytes are gone; the newest one stays.
+
+    Returns:
+        How many bytes are gone.
+    """
+    dropped, first = 0, None
+    sizes = connection.execute(
+        "SELECT sequence, length(message) FROM events WHERE session_id = ? AND stream_id = ? "
+        "AND sequence < (SELECT last_sequence FROM streams WHERE session_id = ? AND stream_id = ?) "
+        "ORDER BY sequence",
+        (session_id, stream_id, session_id, stream_id),
+    )
+    for sequence, size in sizes:
+        dropped, first = dropped + size, sequence + 1
+        if dropped >= over:
+            break
+    sizes.close()  # it may have more
+    if first is None:
+        return 0
+    connection.execute(
+        "DELETE FROM events WHERE session_id = ? AND stream_id = ? AND sequence < ?",
+        (session_id, stream_id, first),
+    )
+    connection.execute(
+        "UPDATE streams SET first_sequence = ?, bytes = bytes - ? "
+        "WHERE session_id = ? AND stream_id = ?",
+        (first, dropped, session_id, stream_id),
+    )
+    return dropped
+
+
+def _stream_of(row: tuple[Any, ...]) -> StreamRecord:
+    (
+        session_id,
+        stream_id,
+        request_id,
+        traceparent,
+        created_millis,
+        request_key,
+        finished,
+        last_sequence,
+        first_sequence,
+    ) = row
     return StreamRecord(
-        session_id=SessionId(row[0]),
-        stream_id=row[1],
-        request_id=json.loads(row[2]),
-        traceparent=row[3],
-        created_millis=row[4],
-        finished=bool(row[5]),
-        last_sequence=row[6],
-        first_sequence=row[7],
+        session_id=SessionId(session_id),
+        stream_id=stream_id,
+        request_id=json.loads(request_id),
+        traceparent=traceparent,
+        created_millis=created_millis,
+        request_key=request_key,
+        finished=bool(finished),
+        last_sequence=last_sequence,
+        first_sequence=first_sequence,
     )

@@ -10,13 +10,8 @@ from typing import Final
 from linkspan_session.errors import RecordTooNewError
 from linkspan_session.store.base import Principal
 from linkspan_session.store.database import SqliteDatabase
-from linkspan_session.store.tasks import (
-    RunnerId,
-    TaskId,
-    TaskQuestion,
-    TaskRecord,
-    TaskStatus,
-)
+from linkspan_session.store.nodes import NodeId
+from linkspan_session.store.tasks import TaskId, TaskQuestion, TaskRecord, TaskStatus
 
 _RECORD_VERSION: Final = 1
 """The layout of a record; each row says its own."""
@@ -38,14 +33,8 @@ class SqliteTaskStore:
         """See `TaskStore.create`. Removes what has expired, so that the file does not grow."""
 
         def work(connection: sqlite3.Connection) -> bool:
-            # The deletions come first: they take the write lock, so that nobody else can use up
-            # the room between the count and the insertion.
-            now = record.created_millis
-            connection.execute("DELETE FROM tasks WHERE expires_millis <= ?", (now,))
             connection.execute(
-                "DELETE FROM task_runners WHERE alive_until_millis <= ? "
-                "AND runner NOT IN (SELECT runner FROM tasks)",
-                (now,),
+                "DELETE FROM tasks WHERE expires_millis <= ?", (record.created_millis,)
             )
             principal = record.principal
             kept, unfinished = connection.execute(
@@ -62,7 +51,7 @@ class SqliteTaskStore:
             )
             return True
 
-        return await self._database.run(work)
+        return await self._database.write(work)
 
     async def get(self, task_id: TaskId, now_millis: int) -> TaskRecord | None:
         """See `TaskStore.get`."""
@@ -74,27 +63,34 @@ class SqliteTaskStore:
             ).fetchone()
             return None if row is None else _record_of(row)
 
-        return await self._database.run(work)
+        return await self._database.read(work)
 
     async def replace(self, record: TaskRecord) -> bool:
         """See `TaskStore.replace`."""
-        return await self._database.write(
-            "UPDATE tasks SET status = ?, finished = ?, message = ?, questions = ?, asked = ?, "
-            "outcome = ?, updated_millis = ?, expires_millis = ?, version = version + 1 "
-            "WHERE task_id = ? AND version = ?",
-            record.status,
-            int(record.finished),
-            record.message,
-            _questions_json(record),
-            record.asked,
-            record.outcome_json,
-            record.updated_millis,
-            record.expires_millis,
-            record.task_id,
-            record.version,
-        )
 
-    async def unfinished(self, runner: RunnerId) -> dict[TaskId, int]:
+        def work(connection: sqlite3.Connection) -> bool:
+            written = connection.execute(
+                "UPDATE tasks SET status = ?, finished = ?, message = ?, questions = ?, asked = ?, "
+                "outcome = ?, updated_millis = ?, expires_millis = ?, version = version + 1 "
+                "WHERE task_id = ? AND version = ?",
+                (
+                    record.status,
+                    int(record.finished),
+                    record.message,
+                    _questions_json(record),
+                    record.asked,
+                    record.outcome_json,
+                    record.updated_millis,
+                    record.expires_millis,
+                    record.task_id,
+                    record.version,
+                ),
+            )
+            return written.rowcount > 0
+
+        return await self._database.write(work)
+
+    async def unfinished(self, runner: NodeId) -> dict[TaskId, int]:
         """See `TaskStore.unfinished`."""
 
         def work(connection: sqlite3.Connection) -> dict[TaskId, int]:
@@ -103,31 +99,7 @@ class SqliteTaskStore:
             )
             return {TaskId(task_id): version for task_id, version in rows}
 
-        return await self._database.run(work)
-
-    async def hold_lease(self, runner: RunnerId, until_millis: int) -> None:
-        """See `TaskStore.hold_lease`."""
-        await self._database.write(
-            "INSERT INTO task_runners (runner, alive_until_millis) VALUES (?, ?) "
-            "ON CONFLICT (runner) DO UPDATE SET alive_until_millis = excluded.alive_until_millis",
-            runner,
-            until_millis,
-        )
-
-    async def lease_until(self, runner: RunnerId) -> int | None:
-        """See `TaskStore.lease_until`."""
-
-        def work(connection: sqlite3.Connection) -> int | None:
-            row = connection.execute(
-                "SELECT alive_until_millis FROM task_runners WHERE runner = ?", (runner,)
-            ).fetchone()
-            return None if row is None else row[0]
-
-        return await self._database.run(work)
-
-    async def end_lease(self, runner: RunnerId) -> None:
-        """See `TaskStore.end_lease`."""
-        await self._database.write("DELETE FROM task_runners WHERE runner = ?", runner)
+        return await self._database.read(work)
 
 
 def _row_of(record: TaskRecord) -> tuple[str | int | None, ...]:
@@ -207,7 +179,7 @@ def _record_of(
         task_id=TaskId(task_id),
         principal=Principal(issuer, subject, resource),
         tool=tool,
-        runner=RunnerId(runner),
+        runner=NodeId(runner),
         status=TaskStatus(status),
         message=message,
         questions=tuple(TaskQuestion(*each) for each in json.loads(questions_json)),

@@ -10,11 +10,9 @@ from enum import StrEnum
 from typing import Final, NewType, Protocol
 
 from linkspan_session.store.base import Principal
+from linkspan_session.store.nodes import NodeId
 
 TaskId = NewType("TaskId", str)
-
-RunnerId = NewType("RunnerId", str)
-"""One run of one session server process."""
 
 
 class TaskStatus(StrEnum):
@@ -54,7 +52,7 @@ class TaskRecord:
         task_id: Its identifier, unique in the store and not to be guessed.
         principal: Whom it belongs to; never changes.
         tool: The tool that it runs.
-        runner: The process that runs it; never changes.
+        runner: The session server that runs it; never changes.
         status: Where in its life it is.
         message: What it last said of itself, for people; None if nothing.
         questions: What it asked and has not taken the answer of, oldest first.
@@ -71,7 +69,7 @@ class TaskRecord:
     task_id: TaskId
     principal: Principal
     tool: str
-    runner: RunnerId
+    runner: NodeId
     status: TaskStatus
     message: str | None
     questions: tuple[TaskQuestion, ...]
@@ -95,7 +93,7 @@ class TaskRecord:
 
 
 class TaskStore(Protocol):
-    """Keeps task records and which processes are alive to run them.
+    """Keeps task records.
 
     Every method is one atomic commit, durable when it returns, may raise `StoreUnavailableError`,
     and then has changed nothing. Cancelling a method leaves it open whether its commit happened.
@@ -133,18 +131,6 @@ class TaskStore(Protocol):
         """
         ...
 
-    async def unfinished(self, runner: RunnerId) -> dict[TaskId, int]:
-        """Return the versions of the tasks that a process runs, by id."""
-        ...
-
-    async def hold_lease(self, runner: RunnerId, until_millis: int) -> None:
-        """Say that a process will be alive until then, in milliseconds since the Unix epoch."""
-        ...
-
-    async def lease_until(self, runner: RunnerId) -> int | None:
-        """Return until when a process said it would be alive; None if it has said nothing."""
-        ...
-
-    async def end_lease(self, runner: RunnerId) -> None:
-        """Say that a process runs no more tasks; one that is unknown is no error."""
+    async def unfinished(self, runner: NodeId) -> dict[TaskId, int]:
+        """Return the versions of the tasks that a session server runs, by id."""
         ...

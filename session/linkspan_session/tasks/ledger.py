@@ -1,14 +1,13 @@
 """Tasks on record: creating, finding and changing them, whichever process runs them.
 
 Above lie `runner` (the tasks that this process runs) and `running` (one of them); below lie
-`changes` (what a change is) and the store. Invariants: what is read is of the principal that asks;
-a change is made from what is on record at that moment, or not at all; a task whose process died is
-found as failed, never as running.
+`changes` (what a change is) and the stores of tasks and of leases. Invariants: what is read is of
+the principal that asks; a change is made from what is on record at that moment, or not at all; a
+task whose process died is found as failed, never as running.
 """
 
 import secrets
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Final
@@ -17,14 +16,12 @@ from linkspan_contract.envelope import INTERNAL_ERROR
 from linkspan_session.answers import Failed
 from linkspan_session.errors import StoreUnavailableError
 from linkspan_session.store import Principal
-from linkspan_session.store.tasks import RunnerId, TaskId, TaskRecord, TaskStatus, TaskStore
+from linkspan_session.store.nodes import NodeId, NodeRegistry
+from linkspan_session.store.tasks import TaskId, TaskRecord, TaskStatus, TaskStore
 from linkspan_session.tasks.changes import answered, ended
 from linkspan_session.tasks.errors import NoRoomError, UnknownTaskError
 from linkspan_session.tasks.outcomes import failure_json
 from linkspan_session.tasks.states import TaskEvent
-
-LEASE_SECONDS: Final = 10.0
-"""How long after a sign of life a process still counts as alive, in seconds."""
 
 LOST: Final = Failed(INTERNAL_ERROR, "The server process that ran the task ended before it did")
 """How a task ends whose process died: what it was doing cannot be taken up by another one."""
@@ -76,6 +73,8 @@ class TaskLedger:
     def __init__(
         self,
         store: TaskStore,
+        nodes: NodeRegistry,
+        runner: NodeId,
         *,
         now_millis: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -83,11 +82,15 @@ class TaskLedger:
 
         Args:
             store: Where tasks are on record.
-            now_millis: The wall clock, in milliseconds since the Unix epoch. Processes that share
-                a store must agree on the time to within a few seconds.
+            nodes: Tells which processes are alive.
+            runner: This process. Whoever makes the ledger holds its lease, from before the first
+                task until the last one has ended: without it, others take its tasks for lost.
+            now_millis: The wall clock, in milliseconds since the Unix epoch. Tasks are dated and
+                expire by it.
         """
-        self.runner: Final = RunnerId(uuid.uuid4().hex)
+        self.runner: Final = runner
         self._store = store
+        self._nodes = nodes
         self._now_millis = now_millis
 
     async def create(self, tool: str, principal: Principal, terms: TaskTerms) -> TaskRecord:
@@ -127,14 +130,12 @@ class TaskLedger:
             UnknownTaskError: There is no such task, or it is another principal's.
             StoreUnavailableError: The store does not answer.
         """
-        now = self._now_millis()
-        record = await self._store.get(task_id, now)
+        record = await self._store.get(task_id, self._now_millis())
         if record is None or record.principal != principal:
             raise UnknownTaskError
         if record.finished or record.runner == self.runner:
             return record
-        alive_until = await self._store.lease_until(record.runner)
-        if alive_until is not None and alive_until > now:
+        if await self._nodes.is_alive(record.runner):
             return record
         return await self.end(task_id, TaskEvent.FAILED, LOST)
 
@@ -196,14 +197,6 @@ class TaskLedger:
     async def unfinished(self) -> dict[TaskId, int]:
         """Return the versions of the tasks that this process runs, by id."""
         return await self._store.unfinished(self.runner)
-
-    async def hold_lease(self) -> None:
-        """Say that this process is alive."""
-        await self._store.hold_lease(self.runner, self._now_millis() + _millis(LEASE_SECONDS))
-
-    async def end_lease(self) -> None:
-        """Say that this process runs no more tasks."""
-        await self._store.end_lease(self.runner)
 
 
 def _millis(seconds: float) -> int:

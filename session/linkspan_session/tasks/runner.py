@@ -21,7 +21,7 @@ from linkspan_session.errors import SessionError, StoreUnavailableError
 from linkspan_session.store import Principal
 from linkspan_session.store.tasks import TaskId, TaskRecord, TaskStatus
 from linkspan_session.tasks.errors import ClosingError, UnknownTaskError
-from linkspan_session.tasks.ledger import LEASE_SECONDS, TaskLedger, TaskTerms
+from linkspan_session.tasks.ledger import TaskLedger, TaskTerms
 from linkspan_session.tasks.outcomes import written
 from linkspan_session.tasks.running import RunningTask
 from linkspan_session.tasks.states import TaskEvent
@@ -70,7 +70,7 @@ class Job(Generic[T]):
 
 
 class TaskRunner:
-    """Runs tasks. Make one for a process; call `drain` before its task group ends."""
+    """Runs tasks. Make one for a process; call `drain` before its task group, or its lease, ends."""
 
     def __init__(self, ledger: TaskLedger, tasks: asyncio.TaskGroup) -> None:
         """Make a runner.
@@ -84,7 +84,6 @@ class TaskRunner:
         self._running: dict[TaskId, RunningTask] = {}
         self._handlers: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
-        self._lease_held_at: float | None = None
         self._closing = False
 
     async def run(
@@ -156,18 +155,12 @@ class TaskRunner:
             _, stubborn = await asyncio.wait(self._handlers, timeout=_DRAIN_SECONDS)
             if stubborn:
                 logger.warning("%d tasks do not heed their cancellation", len(stubborn))
-        if self._lease_held_at is not None:
-            try:
-                await self.ledger.end_lease()
-            except StoreUnavailableError:
-                logger.warning("the lease of this process's tasks runs out by itself")
 
     # --- one handler -----------------------------------------------------------------------------
 
     async def _begin(self, running: RunningTask) -> TaskRecord:
         if self._closing:
             raise ClosingError
-        await self._hold_lease()
         record = await self.ledger.create(running.tool, running.principal, running.terms)
         running.seen_version = record.version
         running.scope.deadline = anyio.current_time() + running.terms.run_seconds
@@ -248,12 +241,11 @@ class TaskRunner:
     # --- all of them -----------------------------------------------------------------------------
 
     async def _watching(self) -> None:
-        """Keep the lease, and hear what others did to the tasks that run here."""
+        """Hear what others did to the tasks that run here."""
         blind = False
         while self._running:
             await asyncio.sleep(WATCH_SECONDS)
             try:
-                await self._hold_lease()
                 await self._look()
                 blind = False
             except StoreUnavailableError:
@@ -272,12 +264,6 @@ class TaskRunner:
             elif version != running.seen_version:
                 running.seen_version = version
                 running.poke()
-
-    async def _hold_lease(self) -> None:
-        now = anyio.current_time()
-        if self._lease_held_at is None or now - self._lease_held_at >= LEASE_SECONDS / 3:
-            await self.ledger.hold_lease()
-            self._lease_held_at = now
 
 
 def _explained(

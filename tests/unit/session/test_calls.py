@@ -21,10 +21,29 @@ from linkspan_session.calls import RunningCall, RunningCalls
 from linkspan_session.errors import StoreUnavailableError
 from linkspan_session.exchange import Exchange
 from linkspan_session.kernel import Call
-from linkspan_session.live import SilentOutlet
+from linkspan_session.outlets import SilentOutlet
+from linkspan_session.store import Changes
 from linkspan_session.streams import PlainStream
 
 LONG_SECONDS = 30.0
+
+
+class Settling:
+    """A settlement that does as it is told."""
+
+    def __init__(self, settle: Callable[[Answer], Awaitable[None]]) -> None:
+        self._settle = settle
+        self.heard: list[str] = []
+
+    async def changes(self, answer: Answer) -> Changes | None:
+        await self._settle(answer)
+        return None
+
+    def committed(self) -> None:
+        self.heard.append("committed")
+
+    def over(self) -> None:
+        self.heard.append("over")
 
 
 class Desk:
@@ -39,7 +58,7 @@ class Desk:
         *,
         request_id: RequestId = 1,
         timeout_seconds: float = LONG_SECONDS,
-        before_answer: Callable[[Answer], Awaitable[None]] | None = None,
+        settlement: Settling | None = None,
     ) -> RunningCall:
         stream = PlainStream(Exchange())
         call = Call(SilentOutlet(stream), request_id=request_id, params=None, headers=())
@@ -49,7 +68,7 @@ class Desk:
             stream,
             answer,
             timeout_seconds=timeout_seconds,
-            before_answer=before_answer,
+            settlement=settlement,
         )
 
 
@@ -215,8 +234,9 @@ def test_stopping_all_stops_each() -> None:
     run(scenario)
 
 
-def test_what_comes_before_the_answer_sees_it_and_is_not_cut_off() -> None:
+def test_what_settles_a_call_sees_its_answer_and_is_not_cut_off() -> None:
     seen: list[Answer] = []
+    heard: list[str] = []
 
     async def scenario(desk: Desk) -> None:
         async def record(answer: Answer) -> None:
@@ -224,21 +244,28 @@ def test_what_comes_before_the_answer_sees_it_and_is_not_cut_off() -> None:
             await asyncio.sleep(0)
             seen.append(answer)
 
-        running = desk.start(say("done"), before_answer=record)
+        settling = Settling(record)
+        running = desk.start(say("done"), settlement=settling)
         assert "result" in (await answers(running))[0]
+        await desk.calls.wait()
+        heard.extend(settling.heard)
 
     run(scenario)
     assert seen == [Result({"text": "done"})]
+    assert heard == ["over"]
 
 
-def test_what_fails_before_the_answer_replaces_it() -> None:
+def test_a_call_that_cannot_be_settled_fails_and_is_told_so() -> None:
     async def scenario(desk: Desk) -> None:
         async def fail(answer: Answer) -> None:
             raise StoreUnavailableError
 
-        running = desk.start(say("done"), before_answer=fail)
+        settling = Settling(fail)
+        running = desk.start(say("done"), settlement=settling)
         with pytest.raises(StoreUnavailableError):
             await answers(running)
+        await desk.calls.wait()
+        assert settling.heard == ["over"]
 
     run(scenario)
 

@@ -25,7 +25,7 @@ from linkspan_session.kernel import (
     hosting,
     lowlevel_server,
 )
-from linkspan_session.live import SilentOutlet
+from linkspan_session.outlets import SilentOutlet
 from linkspan_session.store import Handshake
 from linkspan_session.streams import PlainStream
 

@@ -8,18 +8,25 @@ import pytest
 
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
 from linkspan_session.answers import CANCELLED, Result
-from linkspan_session.errors import EventUnknownError, StoreUnavailableError
+from linkspan_session.errors import (
+    EventUnknownError,
+    SessionMovedError,
+    StoreUnavailableError,
+)
 from linkspan_session.events import answer_event, notification_event
 from linkspan_session.exchange import Exchange
+from linkspan_session.journal import Journal
 from linkspan_session.store import (
+    Changes,
+    NodeId,
+    Ownership,
     Principal,
     SessionId,
     SessionRecord,
-    SqliteDatabase,
-    SqliteEventLog,
-    SqliteSessionStore,
+    SessionStore,
     StreamRecord,
 )
+from linkspan_session.store.sqlite import SqliteStore
 from linkspan_session.streams import (
     BatchStream,
     EventStream,
@@ -29,43 +36,46 @@ from linkspan_session.streams import (
 )
 
 SESSION = SessionId("s")
+OWNER = NodeId("127.0.0.1:1#one")
+OWNERSHIP = Ownership(SESSION, OWNER, 1)
 PRIMED = Resumption(priming=True, retry_millis=1000)
 
 
-class GatedLog(SqliteEventLog):
-    """A real log whose appends wait at a gate, so that a test decides what comes in between."""
+class GatedJournal(Journal):
+    """A real journal whose events wait at a gate, so that a test decides what comes in between."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
-        super().__init__(database)
+    def __init__(self, store: SessionStore, ownership: Ownership = OWNERSHIP) -> None:
+        self.lost: list[str] = []
+        super().__init__(store, ownership, lambda: self.lost.append("lost"))
         self.gate = asyncio.Event()
         self.gate.set()
         self.arrived = asyncio.Event()
 
-    async def append(
-        self, session_id: SessionId, stream_id: str, sequence: int, message: bytes, *, last: bool
-    ) -> None:
-        """Wait at the gate, then append."""
-        self.arrived.set()
-        await self.gate.wait()
-        await super().append(session_id, stream_id, sequence, message, last=last)
+    async def commit(self, changes: Changes) -> None:
+        """Wait at the gate if there are events, then commit."""
+        if changes.events:
+            self.arrived.set()
+            await self.gate.wait()
+        await super().commit(changes)
 
 
 class Desk:
-    """A log with one session in it, and what tests do with a stream."""
+    """A journal of one session, and what tests do with a stream."""
 
-    def __init__(self, log: GatedLog) -> None:
-        self.log = log
-        self.record = call_stream_record(SESSION, 1, "", 0)
+    def __init__(self, store: SessionStore) -> None:
+        self.store = store
+        self.log = GatedJournal(store)
+        self.record = call_stream_record(SESSION, 1, "key-1", "", 0)
 
     def stream(self, exchange: Exchange | None = None) -> EventStream:
         return EventStream(self.log, self.record, PRIMED, exchange)
 
     async def kept(self) -> list[int]:
-        events = await self.log.read(SESSION, self.record.stream_id, after=0)
+        events = await self.log.read_events(self.record.stream_id, after=0)
         return [number for number, _ in events]
 
     async def on_record(self) -> StreamRecord:
-        stream = await self.log.get_stream(SESSION, self.record.stream_id)
+        stream = await self.log.get_stream(self.record.stream_id)
         assert stream is not None
         return stream
 
@@ -75,14 +85,14 @@ Scenario = Callable[[Desk], Awaitable[None]]
 
 def run(path: Path, scenario: Scenario) -> None:
     async def main() -> None:
-        database = await SqliteDatabase.open(path / "sessions.db")
+        store = await SqliteStore.open(path / "sessions.db")
         try:
-            store = SqliteSessionStore(database)
-            await store.create(SessionRecord(SESSION, Principal(), None, 0, 0))
+            record = SessionRecord(SESSION, Principal(), None, 0, 0, 2**40, owner=OWNER)
+            await store.sessions.create(record, max_of_principal=1)
             async with asyncio.timeout(20):
-                await scenario(Desk(GatedLog(database)))
+                await scenario(Desk(store.sessions))
         finally:
-            await database.close()
+            await store.close()
 
     asyncio.run(main())
 
@@ -187,28 +197,76 @@ def test_a_stream_of_a_session_that_goes_takes_no_reader(tmp_path: Path) -> None
 def test_without_a_store_the_answer_still_arrives_and_no_stream_is_closed_on_purpose(
     tmp_path: Path,
 ) -> None:
-    class AwayLog(GatedLog):
-        async def open_stream(self, stream: StreamRecord) -> StreamRecord:  # noqa: ARG002
+    class AwayJournal(GatedJournal):
+        async def commit(self, changes: Changes) -> None:  # noqa: ARG002
             raise StoreUnavailableError
 
-    async def main() -> None:
-        database = await SqliteDatabase.open(tmp_path / "sessions.db")
+    async def scenario(desk: Desk) -> None:
         exchange = Exchange()
-        record = call_stream_record(SESSION, 1, "", 0)
-        stream = EventStream(AwayLog(database), record, PRIMED, exchange)
+        stream = EventStream(AwayJournal(desk.store), desk.record, PRIMED, exchange)
         await stream.close_on_purpose()
         await stream.send(say(1))
         await stream.finish(done())
         assert await read(exchange) == ["stream_opened", "message", "message"]
-        await database.close()
 
-    asyncio.run(main())
+    run(tmp_path, scenario)
 
 
-def test_a_batch_ends_with_its_last_answer() -> None:
-    async def main() -> None:
+def test_an_answer_that_changed_something_is_on_record_with_it(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
         exchange = Exchange()
-        stream = BatchStream(exchange, 2)
+        await desk.stream(exchange).finish(done(), Changes(storage={"a": b"1"}))
+        assert await read(exchange) == ["message"]
+        assert await desk.log.read_storage() == {"a": b"1"}
+        found = await desk.log.find_stream("key-1")
+        assert found is not None
+        assert (found.finished, found.last_sequence) == (True, 1)
+
+    run(tmp_path, scenario)
+
+
+def test_an_answer_that_changed_nothing_costs_no_commit(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        exchange = Exchange()
+        await desk.stream(exchange).finish(done())
+        assert await read(exchange) == ["message"]
+        assert await desk.log.find_stream("key-1") is None
+
+    run(tmp_path, scenario)
+
+
+def test_changes_that_cannot_be_committed_are_not_answered_for(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        exchange = Exchange()
+        stranger = GatedJournal(desk.store, Ownership(SESSION, NodeId("other#1"), 1))
+        stream = EventStream(stranger, desk.record, PRIMED, exchange)
+        with pytest.raises(SessionMovedError):
+            await stream.finish(done(), Changes(storage={"a": b"1"}))
+        assert stranger.lost == ["lost"]
+        assert await desk.log.read_storage() == {}
+        stream.fail(SessionMovedError())
+        with pytest.raises(SessionMovedError):
+            await read(exchange)
+
+    run(tmp_path, scenario)
+
+
+def test_who_asks_again_for_what_has_said_nothing_gets_its_answer(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        first, second = Exchange(), Exchange()
+        stream = desk.stream(first)
+        await stream.attach(second, after=0)
+        await stream.finish(done())
+        assert await read(first) == []
+        assert await read(second) == ["message"]
+
+    run(tmp_path, scenario)
+
+
+def test_a_batch_ends_with_its_last_answer(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        exchange = Exchange()
+        stream = BatchStream(exchange, 2, desk.log)
         await stream.finish(answer_event(1, CANCELLED))
         stream.abort()
         assert exchange.open
@@ -216,7 +274,7 @@ def test_a_batch_ends_with_its_last_answer() -> None:
         stream.abort()
         assert await read(exchange) == ["message", "message"]
 
-    asyncio.run(main())
+    run(tmp_path, scenario)
 
 
 @pytest.mark.parametrize("text", ["", ".", "a.", ".1", "a.-1", "a.1.", "a.\u0661", "a." + "9" * 16])

@@ -31,7 +31,7 @@ from linkspan_session.tasks.errors import (
     TaskEndedError,
     UnknownTaskError,
 )
-from linkspan_session.tasks.ledger import LEASE_SECONDS, LOST, TaskTerms
+from linkspan_session.tasks.ledger import LOST, TaskTerms
 from linkspan_session.tasks.outcomes import failure_json
 from linkspan_session.tasks.runner import SHUT_DOWN
 from linkspan_session.tasks.running import RunningTask
@@ -115,22 +115,28 @@ def test_a_task_is_unknown_once_its_time_is_over(path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_task_whose_process_is_silent_too_long_has_failed(path: Path) -> None:
-    clock = Clock()
+def test_a_task_whose_process_lost_its_lease_has_failed(path: Path) -> None:
+    async def scenario(here: Process, there: Process) -> None:
+        handler = Watched()
+        record = await here.task(handler)
+        assert (await there.seen(record)).status is TaskStatus.WORKING
+        await here.hold_lease(0.01)
+        lost = await there.until(record, lambda now: now.finished)
+        assert (lost.status, lost.outcome_json) == (TaskStatus.FAILED, failure_json(LOST))
+        # It was not dead, only silent: it hears of the end, and changes nothing of it.
+        await handler.cancelled.wait()
+        assert await here.seen(record) == lost
 
-    async def main() -> None:
-        async with process(path) as here, process(path, clock) as there:
-            handler = Watched()
-            record = await here.task(handler)
-            assert (await there.seen(record)).status is TaskStatus.WORKING
-            clock.turn(LEASE_SECONDS)
-            lost = await there.seen(record)
-            assert (lost.status, lost.outcome_json) == (TaskStatus.FAILED, failure_json(LOST))
-            # It was not dead, only silent: it hears of the end, and changes nothing of it.
-            await handler.cancelled.wait()
-            assert await here.seen(record) == lost
+    with_another(path, scenario)
 
-    asyncio.run(main())
+
+def test_a_process_needs_no_lease_to_find_its_own_tasks_alive(path: Path) -> None:
+    async def scenario(here: Process) -> None:
+        record = await here.task(at_rest)
+        await here.store.nodes.leave(here.ledger.runner)
+        assert (await here.seen(record)).status is TaskStatus.WORKING
+
+    run_process(path, scenario)
 
 
 # --- shutting down -------------------------------------------------------------------------------

@@ -130,7 +130,7 @@ def test_an_end_is_put_on_record_once_the_store_is_back(
             ending.set()
             async with asyncio.timeout(10):
                 while "the session store failed" not in caplog.text:
-                    await here.ledger.end_lease()  # it is still there, and lets time pass
+                    await here.hold_lease()  # leases are still there, and let time pass
         execute("ALTER TABLE away RENAME TO tasks")
         assert (await here.end_of(record)).status is TaskStatus.COMPLETED
 
@@ -264,7 +264,6 @@ def test_a_request_that_is_cancelled_while_its_task_is_made_leaves_none_running(
     handler = Watched()
 
     async def scenario(here: Process) -> None:
-        await here.end_of(await here.task(says_hi))  # the lease is held: the record comes first
         asking = asyncio.ensure_future(here.begin(handler))
         await asyncio.sleep(0)  # the handler's task has been made
         await asyncio.sleep(0)  # and is at work on its record

@@ -1,0 +1,111 @@
+"""What a session server does by itself: idle sessions sleep, old ones expire, too many move away.
+
+Above lies `server`; below lies `directory`. Nothing here fails a request: what cannot be done now is
+done the next time.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from linkspan_session.balance import excess
+from linkspan_session.directory import SessionDirectory
+from linkspan_session.errors import SessionMovedError, StoreUnavailableError
+from linkspan_session.lease import Lease
+from linkspan_session.life import KEEP_CLOSED_MILLIS
+from linkspan_session.store import NodeLoad, SessionStore
+
+logger = logging.getLogger(__name__)
+
+_ROUND_SECONDS: Final = 1.0
+_SWEEP_SECONDS: Final = 30.0
+_SWEEP_LIMIT: Final = 500
+"""How many sessions one commit lets expire."""
+
+_IDLE_TO_MOVE_SECONDS: Final = 1.0
+"""How long a session must have been idle before it is moved for the sake of balance."""
+
+_MOVED_A_ROUND: Final = 256
+
+
+class Housekeeping:
+    """The rounds of one session server."""
+
+    def __init__(
+        self,
+        sessions: SessionDirectory,
+        store: SessionStore,
+        lease: Lease,
+        *,
+        sleep_after_seconds: float,
+        ttl_seconds: float,
+        now_millis: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """Make the rounds of a directory.
+
+        Args:
+            sessions: What is in memory.
+            store: Where sessions are on record.
+            lease: This session server's lease, which knows what the others have.
+            sleep_after_seconds: How long a session may be idle before it leaves memory.
+            ttl_seconds: How long a session may be unused before it expires.
+            now_millis: The wall clock, in milliseconds since the Unix epoch.
+        """
+        self._sessions = sessions
+        self._store = store
+        self._lease = lease
+        self._sleep_after_seconds = min(sleep_after_seconds, ttl_seconds)
+        self._round_seconds = min(_ROUND_SECONDS, self._sleep_after_seconds / 2)
+        self._sweep_seconds = min(_SWEEP_SECONDS, ttl_seconds / 2)
+        self._now_millis = now_millis
+        self._weighed: tuple[NodeLoad, ...] = ()
+        self._too_many = 0
+
+    async def run(self) -> None:
+        """Do rounds until cancelled."""
+        clock = asyncio.get_running_loop().time
+        swept_at = clock() - self._sweep_seconds
+        while True:
+            await self._tend_live()
+            if clock() - swept_at >= self._sweep_seconds:
+                swept_at = clock()
+                await self._sweep()
+            await asyncio.sleep(self._round_seconds)
+
+    async def _tend_live(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._lease.peers is not self._weighed:  # what is known of the others is known anew
+            self._weighed = self._lease.peers
+            self._too_many = excess(self._lease.node, self._weighed)
+        moved = 0
+        for live in self._sessions.live():
+            idle_seconds = now - live.used_at
+            if not live.idle:
+                with suppress(SessionMovedError):  # the directory has let go of it
+                    await self._sessions.touch(live)
+            elif idle_seconds >= self._sleep_after_seconds:
+                self._too_many -= await self._sessions.sleep(live)
+            elif (
+                moved < min(_MOVED_A_ROUND, moved + self._too_many)
+                and idle_seconds >= _IDLE_TO_MOVE_SECONDS
+                and await self._sessions.sleep(live, shed=True)
+            ):
+                moved += 1
+                self._too_many -= 1
+
+    async def _sweep(self) -> None:
+        try:
+            while True:
+                now = self._now_millis()
+                expired = await self._store.expire(
+                    now, keep_until_millis=now + KEEP_CLOSED_MILLIS, limit=_SWEEP_LIMIT
+                )
+                if expired:
+                    logger.info("%d sessions expired", expired)
+                if expired < _SWEEP_LIMIT:
+                    return
+        except StoreUnavailableError:
+            logger.debug("sessions expire later: the store does not answer")

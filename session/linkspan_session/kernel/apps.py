@@ -1,0 +1,38 @@
+"""The objects that users write their servers as."""
+
+import sys
+from typing import Any, cast
+
+from mcp.server.lowlevel import Server
+from mcp.server.mcpserver import MCPServer
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+
+
+def share_request_state_key(server: Server[Any], key: bytes) -> None:
+    """Have `requestState` sealed with a key that other session servers have, too.
+
+    Without it a server object seals with a key of its own process, and what one session server
+    sealed no other can open. A server object that never seals is left alone.
+
+    Args:
+        server: The user's server.
+        key: At least 32 bytes, secret.
+    """
+    middleware = server.middleware
+    for index, each in enumerate(middleware):
+        if isinstance(each, RequestStateBoundary):
+            security = RequestStateSecurity(keys=[key])
+            middleware[index] = RequestStateBoundary(security, default_audience=server.name)
+
+
+def lowlevel_server(candidate: object) -> Server[Any] | None:
+    """Return the server that an object is or wraps; None if it is no MCP server."""
+    fastmcp = sys.modules.get("fastmcp")  # if the user has not imported it, it is not theirs
+    found: object = None
+    if isinstance(candidate, Server):
+        found = cast("object", candidate)
+    elif isinstance(candidate, MCPServer):
+        found = getattr(cast("object", candidate), "_lowlevel_server")  # noqa: B009 - no other way
+    elif fastmcp is not None and isinstance(candidate, fastmcp.FastMCP):
+        found = getattr(candidate, "_mcp_server")  # noqa: B009 - no other way
+    return cast("Server[Any] | None", found)

@@ -1,0 +1,126 @@
+"""What a request of a session has changed, kept with its answer or not at all.
+
+Above lies `requests`, which starts requests; below lie `live`, `session_data` and the store. An
+answer that says that something failed keeps nothing.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+
+from linkspan_contract.envelope import Request
+from linkspan_session.answers import Answer, Result
+from linkspan_session.errors import SessionNotFoundError
+from linkspan_session.kernel import handshake_of, scratch_of
+from linkspan_session.live import LiveSession
+from linkspan_session.storage.handler import HandlerStorage
+from linkspan_session.store import Changes, Handshake, Preferences
+
+_MAX_SUBSCRIPTIONS: Final = 1000
+_MAX_URI_CHARS: Final = 2048
+
+
+class Settled:
+    """The settlement of a session's request; see `calls.Settlement`."""
+
+    def __init__(self, live: LiveSession, request: Request, storage: HandlerStorage) -> None:
+        self._live = live
+        self._request = request
+        self._storage = storage
+        self._wanted = live.record.preferences
+        self._sure = True
+        """Whether it is known what is on record."""
+
+    async def changes(self, answer: Answer) -> Changes | None:
+        """See `Settlement.changes`."""
+        if not isinstance(answer, Result) or answer.value.get("isError") is True:
+            return None
+        writes = await self._storage.pending()
+        # Memory goes ahead, so that of two requests at once neither forgets what the other set.
+        wanted = replace(
+            preferences_after(self._live.record.preferences, self._request),
+            scratch_json=scratch_of(self._live.connection),
+        )
+        self._live.record = replace(self._live.record, preferences=wanted)
+        if not writes and wanted == self._live.kept_preferences:
+            return None
+        self._wanted = wanted
+        self._sure = False
+        return Changes(storage=writes, preferences=wanted)
+
+    def committed(self) -> None:
+        """See `Settlement.committed`."""
+        self._sure = True
+        self._storage.committed()
+        self._live.kept_preferences = self._wanted
+
+    def over(self) -> None:
+        """See `Settlement.over`."""
+        self._storage.discard()
+        if not self._sure:  # the store may have done it and not come to say so
+            self._live.data.forget()
+
+
+class SettledHandshake:
+    """The settlement of `initialize`: a handshake on record, or no session."""
+
+    def __init__(
+        self,
+        live: LiveSession,
+        storage: HandlerStorage,
+        expires_millis: int,
+        end: Callable[[LiveSession], Awaitable[None]],
+    ) -> None:
+        """Make a settlement.
+
+        Args:
+            live: The session.
+            storage: Nothing of it is kept: a handshake is not for writing.
+            expires_millis: From when on the session counts as expired.
+            end: Ends a session whose handshake failed.
+        """
+        self._live = live
+        self._storage = storage
+        self._expires_millis = expires_millis
+        self._end = end
+        self._handshake: Handshake | None = None
+
+    async def changes(self, answer: Answer) -> Changes | None:
+        """See `Settlement.changes`."""
+        self._handshake = handshake_of(self._live.connection)
+        if not isinstance(answer, Result) or self._handshake is None:
+            await self._end(self._live)
+            return None
+        if self._live.ended:
+            raise SessionNotFoundError
+        return Changes(handshake=self._handshake, expires_millis=self._expires_millis)
+
+    def committed(self) -> None:
+        """See `Settlement.committed`."""
+        if self._handshake is not None and not self._live.ended:
+            self._live.record = replace(
+                self._live.record, handshake=self._handshake, expires_millis=self._expires_millis
+            )
+
+    def over(self) -> None:
+        """See `Settlement.over`."""
+        self._live.initializing = False
+        self._storage.discard()
+
+
+def preferences_after(preferences: Preferences, request: Request) -> Preferences:
+    """Return a client's preferences after one of its requests has succeeded."""
+    params = request.params or {}
+    match request.method, params.get("level"), params.get("uri"):
+        case "logging/setLevel", str(level), _:
+            return replace(preferences, log_level=level)
+        case "resources/subscribe", _, str(uri):
+            others = tuple(each for each in preferences.subscriptions if each != uri)
+            if len(others) >= _MAX_SUBSCRIPTIONS or len(uri) > _MAX_URI_CHARS:
+                return preferences
+            return replace(preferences, subscriptions=(*others, uri))
+        case "resources/unsubscribe", _, str(uri):
+            others = tuple(each for each in preferences.subscriptions if each != uri)
+            return replace(preferences, subscriptions=others)
+        case _:
+            return preferences

@@ -1,0 +1,591 @@
+"""What only the SQLite store has: a file, its older layouts, its other users, a clock of its own."""
+
+import asyncio
+import dataclasses
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import pytest
+from tests.stores.backends import SqliteBackend
+from tests.stores.scenarios import (
+    ADA,
+    BOB,
+    CONTENT,
+    HERE,
+    THERE,
+    create,
+    event,
+    everything,
+    record,
+    run,
+    seen,
+    stream,
+    writer,
+)
+from tests.support.processes import REPOSITORY
+from tests.support.tasks import RECORD
+
+from linkspan_process.errors import StartError
+from linkspan_session.errors import StoreUnavailableError, TooManySessionsError
+from linkspan_session.store import (
+    NOBODY,
+    Changes,
+    Closed,
+    EventRecord,
+    Handshake,
+    NodeId,
+    NodeLoad,
+    SessionId,
+    SessionRecord,
+    Store,
+    StreamRecord,
+    database,
+)
+from linkspan_session.store.base import DEFAULT_MAX_LOG_BYTES
+from linkspan_session.store.sqlite import SqliteStore
+from linkspan_session.store.sqlite_nodes import MachineClock
+from linkspan_session.store.tasks import TaskId, TaskQuestion, TaskStatus
+
+LAYOUTS: Final = Path(__file__).parent / "layouts"
+"""Files of older layouts, made by the Linkspan of their time: `1.sql` and so on."""
+
+OLD: Final = 1_700_000_000_000
+DAY: Final = 24 * 3_600_000
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> SqliteBackend:
+    return SqliteBackend(tmp_path)
+
+
+async def nothing(store: Store) -> None:
+    return None
+
+
+# --- the file ------------------------------------------------------------------------------------
+
+
+def test_nobody_else_can_read_the_file(sqlite: SqliteBackend) -> None:
+    async def scenario(store: Store) -> None:
+        await create(store)
+        files = sorted(sqlite.path.parent.iterdir())
+        assert [each.name for each in files] == [
+            "sessions.db",
+            "sessions.db-shm",
+            "sessions.db-wal",
+        ]
+        assert {each.stat().st_mode & 0o777 for each in files} == {0o600}
+        assert sqlite.path.parent.stat().st_mode & 0o777 == 0o700
+
+    run(sqlite, scenario)
+
+
+def refusal_to_open(sqlite: SqliteBackend) -> str:
+    with pytest.raises(StartError) as refused:
+        asyncio.run(sqlite.open())
+    message = str(refused.value)
+    assert str(sqlite.path) in message
+    assert "\n" not in message
+    return message
+
+
+def test_a_file_of_a_newer_layout_is_refused_and_left_alone(sqlite: SqliteBackend) -> None:
+    run(sqlite, nothing)
+    sqlite.execute("PRAGMA user_version = 99")
+    assert refusal_to_open(sqlite).startswith("a newer version of Linkspan made ")
+    assert sqlite.execute("PRAGMA user_version") == [(99,)]
+
+
+def test_what_is_no_database_is_refused(sqlite: SqliteBackend) -> None:
+    sqlite.path.parent.mkdir()
+    sqlite.path.write_text("dear diary, " * 100)
+    assert refusal_to_open(sqlite).startswith("cannot open the session store ")
+    assert sqlite.path.read_text().startswith("dear diary")
+
+
+def test_a_folder_that_is_a_file_is_refused(sqlite: SqliteBackend) -> None:
+    sqlite.path.parent.write_text("")
+    assert refusal_to_open(sqlite).startswith("cannot open the session store ")
+
+
+def test_a_file_that_is_a_folder_is_refused(sqlite: SqliteBackend) -> None:
+    sqlite.path.mkdir(parents=True)
+    assert refusal_to_open(sqlite).startswith("cannot open the session store ")
+
+
+# --- older layouts -------------------------------------------------------------------------------
+
+
+def put_old(sqlite: SqliteBackend, layout: int) -> None:
+    """Put a file of an older layout where the store will be."""
+    sqlite.path.parent.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(sqlite.path)) as connection:
+        connection.executescript((LAYOUTS / f"{layout}.sql").read_text("utf-8"))
+
+
+def schema(sqlite: SqliteBackend) -> set[tuple[object, ...]]:
+    return set(sqlite.execute("SELECT type, name, sql FROM sqlite_master"))
+
+
+OLD_SESSIONS: Final = (
+    SessionRecord(
+        SessionId("a"),
+        ADA,
+        Handshake("2025-11-25", '{"clientInfo":{"name":"é"}}', initialized=True),
+        created_millis=OLD,
+        last_active_millis=OLD + 5000,
+        expires_millis=OLD + 5000 + DAY,
+    ),
+    SessionRecord(
+        SessionId("b"),
+        ADA,
+        None,
+        created_millis=OLD + 1,
+        last_active_millis=OLD + 1,
+        expires_millis=OLD + 1 + DAY,
+    ),
+    SessionRecord(
+        SessionId("c"),
+        BOB,
+        Handshake("2025-06-18", "{}", initialized=False),
+        created_millis=OLD + 2,
+        last_active_millis=OLD + 9000,
+        expires_millis=OLD + 9000 + DAY,
+    ),
+)
+
+
+@pytest.mark.parametrize("layout", [1, 2, 3])
+def test_a_file_of_an_older_layout_is_brought_to_this_one(
+    sqlite: SqliteBackend, tmp_path: Path, layout: int
+) -> None:
+    put_old(sqlite, layout)
+    run(sqlite, nothing)
+    new = SqliteBackend(tmp_path / "new")
+    new.path.parent.parent.mkdir()
+    run(new, nothing)
+    assert schema(sqlite) == schema(new)
+    for check in ("PRAGMA foreign_key_check", "PRAGMA user_version"):
+        assert sqlite.execute(check) == new.execute(check)
+    assert sqlite.execute("PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.parametrize("layout", [1, 2, 3])
+def test_the_sessions_of_an_older_file_live_on(sqlite: SqliteBackend, layout: int) -> None:
+    async def scenario(store: Store) -> None:
+        sessions = store.sessions
+        page = await sessions.list_page(None, 10)
+        assert tuple(found.record for found in page) == OLD_SESSIONS
+        assert [found.owner_alive for found in page] == [False, False, False]
+        for old in OLD_SESSIONS:
+            assert (old.owner, old.epoch, old.version) == (NOBODY, 1, 1)
+            claimed = await sessions.claim(old.session_id, HERE, seen_epoch=1)
+            assert claimed is not None
+            assert claimed == dataclasses.replace(old, owner=HERE, epoch=2)
+            assert await sessions.commit(writer(claimed), CONTENT) == 2
+
+    put_old(sqlite, layout)
+    run(sqlite, scenario)
+
+
+@pytest.mark.parametrize("layout", [1, 2, 3])
+def test_the_sessions_of_an_older_file_are_counted_and_expire(
+    sqlite: SqliteBackend, layout: int
+) -> None:
+    async def scenario(store: Store) -> None:
+        sessions = store.sessions
+        for principal, count in ((ADA, 2), (BOB, 1)):
+            new = record("new", principal=principal)
+            with pytest.raises(TooManySessionsError):
+                await sessions.create(new, max_of_principal=count)
+        keep = OLD + 2 * DAY
+        assert await sessions.expire(OLD + DAY + 6000, keep_until_millis=keep, limit=10) == 2
+        assert [(await seen(store, each)).closed for each in "abc"] == [
+            Closed.EXPIRED,
+            Closed.EXPIRED,
+            None,
+        ]
+        assert await sessions.create(record("new"), max_of_principal=1) is None
+
+    put_old(sqlite, layout)
+    run(sqlite, scenario)
+
+
+def test_the_streams_of_an_older_file_live_on(sqlite: SqliteBackend) -> None:
+    a = SessionId("a")
+
+    def old(name: str, request_id: int | str | None, last: int = 0) -> StreamRecord:
+        return StreamRecord(
+            a, name, request_id, "00-trace", OLD + 7, finished=last > 1, last_sequence=last
+        )
+
+    async def scenario(store: Store) -> None:
+        sessions = store.sessions
+        wanted = [old("done", 1, 2), old("open", "x", 1), old("listening", None)]
+        there = [await sessions.get_stream(a, each.stream_id) for each in wanted]
+        assert there == wanted
+        assert await sessions.read_events(a, "done", after=0) == [(1, b'{"n":1}'), (2, b'{"n":2}')]
+        keys = tuple(SessionId(each) for each in "abc")
+        sizes = await sessions.stored_bytes(keys)
+        assert sizes == dict(zip(keys, (21, 0, 2), strict=True))
+        claimed = await sessions.claim(a, HERE, seen_epoch=1)
+        assert claimed is not None
+        # What is there already is counted: the finished stream gives way, then the first event.
+        await sessions.commit(writer(claimed), Changes(events=(event("open", 2, b"x" * 20),)))
+        assert await sessions.get_stream(a, "done") is None
+        assert await sessions.read_events(a, "open", after=0) == [(2, b"x" * 20)]
+        assert (await sessions.stored_bytes((a,)))[a] == 20
+
+    put_old(sqlite, 3)
+    run(sqlite, scenario, max_log_bytes=25)
+    assert sqlite.execute("SELECT session_id, finished_streams FROM sessions") == [
+        ("a", 0),
+        ("b", 0),
+        ("c", 1),
+    ]
+
+
+@pytest.mark.parametrize("layout", [2, 3])
+def test_the_tasks_of_an_older_file_live_on(sqlite: SqliteBackend, layout: int) -> None:
+    async def scenario(store: Store) -> None:
+        task = await store.tasks.get(TaskId("task"), OLD + 1)
+        assert task is not None
+        assert (task.principal, task.status) == (ADA, TaskStatus.INPUT_REQUIRED)
+        assert task.questions == (TaskQuestion("1-name", "{}"),)
+        assert await store.tasks.unfinished(NodeId("4f0c")) == {TaskId("task"): 1}
+        assert not await store.nodes.is_alive(NodeId("4f0c"))
+        assert await store.tasks.replace(task)
+
+    put_old(sqlite, layout)
+    run(sqlite, scenario)
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(sqlite: SqliteBackend) -> None:
+    put_old(sqlite, 2)
+    sqlite.execute("CREATE TABLE nodes (mine)")  # the last migration is in the way of it
+    before = schema(sqlite)
+    assert "nodes already exists" in refusal_to_open(sqlite)
+    assert schema(sqlite) == before
+    assert sqlite.execute("PRAGMA user_version") == [(2,)]
+
+
+# --- several users of one file -------------------------------------------------------------------
+
+
+@contextmanager
+def another_writer(sqlite: SqliteBackend) -> Generator[sqlite3.Connection]:
+    """Hold the file's write lock."""
+    with closing(sqlite3.connect(sqlite.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+
+
+def test_a_commit_waits_for_another_writer_off_the_event_loop(sqlite: SqliteBackend) -> None:
+    async def scenario(store: Store) -> None:
+        with another_writer(sqlite) as other:
+            creating = asyncio.create_task(create(store))
+            for _ in range(100):  # the loop turns while the store waits
+                await asyncio.sleep(0)
+            assert not creating.done()
+            other.execute("COMMIT")
+            await creating
+
+    run(sqlite, scenario)
+
+
+def test_a_commit_does_not_wait_for_another_writer_for_ever(
+    sqlite: SqliteBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT_SECONDS", 0.05)
+
+    async def scenario(store: Store) -> None:
+        ownership = await create(store)
+        with another_writer(sqlite) as other:
+            for changes in (Changes(), CONTENT):
+                with pytest.raises(StoreUnavailableError):
+                    await store.sessions.commit(ownership, changes)
+            assert await seen(store) == record("a")  # who reads does not wait
+            other.execute("ROLLBACK")
+        assert await store.sessions.commit(ownership, CONTENT) == 2
+
+    run(sqlite, scenario)
+
+
+@pytest.mark.parametrize("layout", [0, 3])
+def test_a_file_may_be_opened_by_several_at_once(sqlite: SqliteBackend, layout: int) -> None:
+    async def main() -> None:
+        stores = await asyncio.gather(*(sqlite.open() for _ in range(5)))
+        try:
+            for number, store in enumerate(stores):
+                await create(store, f"new-{number}")
+            for store in stores:
+                assert len(await store.sessions.list_page(None, 10)) == 5 + layout
+        finally:
+            for store in stores:
+                await store.close()
+
+    if layout:
+        put_old(sqlite, layout)
+    asyncio.run(main())
+
+
+@contextmanager
+def child(*arguments: str) -> Generator["subprocess.Popen[str]"]:
+    """Run `sqlite_child`, and kill it with the block."""
+    command = [sys.executable, "-m", "tests.stores.sqlite_child", *arguments]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def output_of(process: "subprocess.Popen[str]") -> IO[str]:
+    assert process.stdout is not None
+    return process.stdout
+
+
+async def check_what_is_there(store: Store, name: str, acknowledged: int) -> None:
+    """Check that all of a child's commits are there, as a whole, and perhaps one it said not."""
+    there = await store.sessions.read_events(SessionId(name), "s", after=0)
+    assert acknowledged <= len(there) <= acknowledged + 1
+    assert there == [(each, f"{name} {each}".encode()) for each in range(1, len(there) + 1)]
+    assert (await seen(store, name)).version == 2 + len(there)
+    storage = await store.sessions.read_storage(SessionId(name))
+    assert storage == {"last": str(len(there)).encode()}
+    size = sum(len(message) for _, message in there) + len(storage["last"])
+    assert await store.sessions.stored_bytes((SessionId(name),)) == {SessionId(name): size}
+
+
+def test_processes_that_share_a_file_lose_nothing_of_each_other(sqlite: SqliteBackend) -> None:
+    names, count = ("one", "two", "three"), 200
+    with (
+        child("commit", str(sqlite.path), names[0], str(count)) as one,
+        child("commit", str(sqlite.path), names[1], str(count)) as two,
+        child("commit", str(sqlite.path), names[2], str(count)) as three,
+    ):
+        for process in (one, two, three):
+            numbers = [line for line in output_of(process) if line != "busy\n"]
+            assert numbers == [f"{each}\n" for each in range(1, count + 1)]
+            assert process.wait(timeout=10) == 0
+
+    async def scenario(store: Store) -> None:
+        for name in names:
+            await check_what_is_there(store, name, count)
+        with pytest.raises(TooManySessionsError):
+            await store.sessions.create(record("new"), max_of_principal=len(names))
+
+    run(sqlite, scenario)
+
+
+def test_what_a_process_acknowledged_before_it_was_killed_is_there(sqlite: SqliteBackend) -> None:
+    acknowledged = 0
+    with child("commit", str(sqlite.path), "a", "1000000") as process:
+        for line in output_of(process):
+            acknowledged = int(line)
+            if acknowledged == 200:
+                process.kill()  # and goes on reading what it said until then
+
+    async def scenario(store: Store) -> None:
+        await check_what_is_there(store, "a", acknowledged)
+        assert await store.sessions.claim(SessionId("a"), THERE, seen_epoch=1) is not None
+
+    run(sqlite, scenario)
+
+
+# --- when the disk fails -------------------------------------------------------------------------
+
+
+def test_serving_goes_on_after_the_files_could_not_grow(sqlite: SqliteBackend) -> None:
+    with child("full", str(sqlite.path)) as process:
+        assert list(output_of(process)) == ["went on\n"]
+        assert process.wait(timeout=10) == 0
+
+
+def test_serving_goes_on_after_the_disk_was_full(
+    sqlite: SqliteBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    large = Changes(storage={"large": b"x" * 100_000})
+
+    async def main() -> None:
+        file = await database.SqliteDatabase.open(sqlite.path)
+        store = SqliteStore(file, MachineClock.of_this_machine(), DEFAULT_MAX_LOG_BYTES)
+
+        async def limit(pages: int) -> None:
+            await file.write(
+                lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}")
+            )
+
+        ownership = await create(store)
+        await store.sessions.commit(ownership, CONTENT)
+        before = await everything(store)
+        await limit(1)  # which makes it as many as there are
+        for _ in range(3):
+            with pytest.raises(StoreUnavailableError):
+                await store.sessions.commit(ownership, large)
+        assert "database or disk is full" in caplog.text
+        assert await everything(store) == before
+        await limit(1_000_000)
+        assert await everything(store) == before
+        assert await store.sessions.commit(ownership, large) == 3
+        await store.close()
+
+    asyncio.run(main())
+
+
+# --- our own mistakes ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (event("s", 1),),
+        (event("s", 3),),
+        (event("s", 2), event("s", 2)),
+        (event("none", 1),),
+        (event("s", 2, last=True), event("s", 3)),
+    ],
+)
+def test_an_event_that_does_not_follow_is_a_mistake_and_changes_nothing(
+    sqlite: SqliteBackend, events: tuple[EventRecord, ...]
+) -> None:
+    async def scenario(store: Store) -> None:
+        ownership = await create(store)
+        await store.sessions.commit(ownership, CONTENT)
+        before = await everything(store)
+        changes = Changes(streams=(stream("t"),), events=events, storage={"x": b"x"})
+        with pytest.raises(ValueError, match="does not follow in its stream"):
+            await store.sessions.commit(ownership, changes)
+        assert await everything(store) == before
+        assert await store.sessions.commit(ownership, Changes(events=(event("s", 2),))) == 3
+
+    run(sqlite, scenario)
+
+
+def test_an_end_that_would_stay_for_ever_is_a_mistake(sqlite: SqliteBackend) -> None:
+    async def scenario(store: Store) -> None:
+        ownership = await create(store)
+        with pytest.raises(ValueError, match="needs expires_millis"):
+            await store.sessions.commit(ownership, Changes(closed=Closed.ENDED))
+        assert await seen(store) == record("a")
+
+    run(sqlite, scenario)
+
+
+# --- leases and the machine's clock --------------------------------------------------------------
+
+
+class Machine:
+    """A machine whose clock stands still until it is turned, and that can be started anew."""
+
+    def __init__(self, boot_id: str) -> None:
+        self.boot_id = boot_id
+        self.seconds = 1000.0
+
+    @property
+    def clock(self) -> MachineClock:
+        return MachineClock(self.boot_id, lambda: round(self.seconds * 1_000_000_000))
+
+
+async def alive(sqlite: SqliteBackend, machine: Machine) -> bool:
+    """Ask a process that starts now whether the owner of a session is alive, in every way."""
+    store = await SqliteStore.open(sqlite.path, clock=machine.clock)
+    try:
+        found = await store.sessions.get(SessionId("a"))
+        assert found is not None
+        page = await store.sessions.list_page(None, 1)
+        told = {found.owner_alive, page[0].owner_alive, await store.nodes.is_alive(HERE)}
+        (answer,) = told
+        return answer
+    finally:
+        await store.close()
+
+
+async def hold_ten_seconds(sqlite: SqliteBackend, machine: Machine) -> None:
+    store = await SqliteStore.open(sqlite.path, clock=machine.clock)
+    try:
+        await store.sessions.create(record("a"), max_of_principal=1)
+        await store.nodes.hold(HERE, lease_seconds=10, live_sessions=1)
+    finally:
+        await store.close()
+
+
+def test_a_lease_lasts_as_long_as_it_says_by_the_machines_clock(sqlite: SqliteBackend) -> None:
+    async def main() -> None:
+        machine = Machine("boot")
+        await hold_ten_seconds(sqlite, machine)
+        for seconds, held in ((1000, True), (1009.999, True), (1010, False), (5000, False)):
+            machine.seconds = seconds
+            assert await alive(sqlite, machine) is held
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("seconds", [1, 999.9, 1000, 1005, 5000])
+def test_a_lease_of_another_boot_is_over(sqlite: SqliteBackend, seconds: float) -> None:
+    async def main() -> None:
+        machine = Machine("boot")
+        await hold_ten_seconds(sqlite, machine)
+        machine.boot_id, machine.seconds = "another", seconds
+        assert not await alive(sqlite, machine)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("seconds", [1, 999.9, 1010])
+def test_where_boots_have_no_id_a_lease_of_another_is_over_too(
+    sqlite: SqliteBackend, seconds: float
+) -> None:
+    async def main() -> None:
+        machine = Machine("")
+        await hold_ten_seconds(sqlite, machine)
+        assert await alive(sqlite, machine)
+        machine.seconds = seconds
+        assert not await alive(sqlite, machine)
+
+    asyncio.run(main())
+
+
+def test_holding_a_lease_removes_those_that_are_over(sqlite: SqliteBackend) -> None:
+    async def main() -> None:
+        machine = Machine("before")
+        await hold_ten_seconds(sqlite, machine)
+        machine.boot_id = "after"
+        store = await SqliteStore.open(sqlite.path, clock=machine.clock)
+        for name, seconds in (("short", 1.0), ("long", 10.0)):
+            await store.nodes.hold(NodeId(name), lease_seconds=seconds, live_sessions=0)
+        machine.seconds += 5
+        held = await store.nodes.hold(THERE, lease_seconds=10, live_sessions=2)
+        assert set(held) == {NodeLoad(NodeId("long"), 0), NodeLoad(THERE, 2)}
+        await store.close()
+
+    asyncio.run(main())
+    assert set(sqlite.execute("SELECT node FROM nodes")) == {("long",), (THERE,)}
+
+
+def test_this_machine_says_which_boot_it_is() -> None:
+    first, second = (MachineClock.of_this_machine() for _ in range(2))
+    assert first == second
+    if sys.platform == "linux":
+        assert re.fullmatch(r"[0-9a-f-]{36}", first.boot_id)
+
+
+# --- tasks ---------------------------------------------------------------------------------------
+
+
+def test_creating_a_task_removes_what_has_expired(sqlite: SqliteBackend) -> None:
+    async def scenario(store: Store) -> None:
+        over = RECORD.created_millis + 1
+        old = dataclasses.replace(RECORD, task_id=TaskId("old"), expires_millis=over)
+        new = dataclasses.replace(RECORD, task_id=TaskId("new"), created_millis=over)
+        for each in (old, new):
+            assert await store.tasks.create(each, max_unfinished=9, max_kept=9)
+
+    run(sqlite, scenario)
+    assert sqlite.execute("SELECT task_id FROM tasks") == [("new",)]
