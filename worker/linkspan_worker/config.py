@@ -7,11 +7,11 @@ from linkspan_process.settings import (
     parse_choice,
     parse_port,
     parse_seconds,
-    parse_some_text,
     parse_text,
     parse_words,
     setting,
 )
+from linkspan_worker.targets import parse_target
 
 ENV_PREFIX: Final = "LINKSPAN_WORKER_"
 
@@ -22,8 +22,9 @@ class WorkerConfig:
 
     session: str = setting(
         "127.0.0.1:50051",
-        parse=parse_some_text,
-        help="the session server to call, as a gRPC target",
+        parse=parse_target,
+        help="the session servers to call: HOST:PORT, a list of addresses and ports with commas "
+        "between them, or a gRPC target such as dns:///NAME:PORT",
         metavar="TARGET",
     )
     host: str = setting(
@@ -39,6 +40,13 @@ class WorkerConfig:
         300.0,
         parse=parse_seconds,
         help="how long a request may take, in seconds; listening streams are not bound by it",
+        metavar="SECONDS",
+    )
+    retry_for: float = setting(
+        5.0,
+        parse=parse_seconds,
+        help="how long a request is sent again that no session server takes, or whose session "
+        "server is lost, before its client is told, in seconds",
         metavar="SECONDS",
     )
     listen_timeout: float = setting(

@@ -206,7 +206,7 @@ class McpEndpoint:
                 case _:
                     await self._post(arrival, arrival.action, relay)
         except SessionCallError as error:
-            await relay.refuse(refusal_of(error.failure))
+            await relay.refuse(refusal_of(error.failure), resumable=error.resumable)
         except ClientGoneError:
             raise
         except Exception:
@@ -237,6 +237,7 @@ class McpEndpoint:
             arrival.body.decode(),
             headers=_forwarded(arrival.headers),
             single_answer=not arrival.accepted.event_stream,
+            batch=isinstance(arrival.envelope, Batch),
             routing_key=session_id or routing_key_of(arrival.headers, self._routing_header),
             timeout_seconds=None if listening else self._request_timeout_seconds,
         )

@@ -65,6 +65,20 @@ _BY_REASON: Final[Mapping[ErrorReason.ValueType, _Row]] = MappingProxyType(
         ErrorReason.ERROR_REASON_DRAINING: _Row(503, INTERNAL_ERROR, None, retry=True),
         ErrorReason.ERROR_REASON_RECORD_TOO_NEW: _Row(503, INTERNAL_ERROR, None, retry=True),
         ErrorReason.ERROR_REASON_EVENT_UNKNOWN: _Row(400, INVALID_REQUEST, None),
+        ErrorReason.ERROR_REASON_SESSION_ENDED: _Row(404, INVALID_REQUEST, None),
+        ErrorReason.ERROR_REASON_SESSION_EXPIRED: _Row(404, INVALID_REQUEST, None),
+        # The next four, too, are tried again before anybody is told: see `attempts`.
+        ErrorReason.ERROR_REASON_SESSION_ELSEWHERE: _Row(
+            503,
+            INTERNAL_ERROR,
+            "The session is on its way to another server; try again",
+            retry=True,
+        ),
+        ErrorReason.ERROR_REASON_SESSION_MOVED: _Row(503, INTERNAL_ERROR, None, retry=True),
+        ErrorReason.ERROR_REASON_OWNER_UNREACHABLE: _Row(503, INTERNAL_ERROR, None, retry=True),
+        ErrorReason.ERROR_REASON_OVERLOADED: _Row(503, INTERNAL_ERROR, None, retry=True),
+        ErrorReason.ERROR_REASON_TOO_MANY_SESSIONS: _Row(429, INVALID_REQUEST, None, retry=True),
+        ErrorReason.ERROR_REASON_TOO_MANY_REQUESTS: _Row(429, INVALID_REQUEST, None, retry=True),
         ErrorReason.ERROR_REASON_INTERNAL: _BROKEN,
     }
 )

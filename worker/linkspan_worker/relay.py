@@ -143,8 +143,11 @@ class Relay:
             for future in (step, *others):
                 future.cancel()
 
-    async def refuse(self, refusal: Refusal) -> None:
-        """Answer with an error, as the body or as an event, unless the answer is out already."""
+    async def refuse(self, refusal: Refusal, *, resumable: bool = False) -> None:
+        """Answer with an error, as the body or as an event, unless the answer is out already.
+
+        A stream just ends if its client can come back for the rest (`resumable`).
+        """
         self.span.refused(refusal)
         if self.reply.ended:
             return
@@ -152,7 +155,7 @@ class Relay:
         if not self.reply.streaming:
             await self.reply.json(refusal.status, text, refusal.headers)
             return
-        if self._request_id is not None:
+        if self._request_id is not None and not resumable:
             await self.reply.event(text)
         await self.reply.end_stream()
 

@@ -82,7 +82,7 @@ class _Server(uvicorn.Server):
 async def _serve(config: WorkerConfig, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     listener = take_port(config.host, config.port)
     async with telemetry("linkspan-worker", environ):
-        sessions = SessionClient(config.session)
+        sessions = SessionClient(config.session, retry_for_seconds=config.retry_for)
         endpoint = McpEndpoint(
             sessions,
             request_timeout_seconds=config.request_timeout,
@@ -121,7 +121,7 @@ async def _serve_http(
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     address = f"http://{address_of(config.host, listener.getsockname()[1])}{MCP_PATH}"
-    logger.info("serving %s for the session server at %s", address, config.session)
+    logger.info("serving %s for the session servers at %s", address, config.session)
     print(ready_line({"mcp": address}), flush=True)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

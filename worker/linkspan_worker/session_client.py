@@ -1,31 +1,28 @@
-"""Calls to the session service: the only module of the worker that touches the generated stub.
+"""What the session service is asked: one method for each thing that a client can want over HTTP.
 
-Below lies gRPC, with the caller's trace context put into the metadata of each call. Every failure
-leaves here as a `SessionCallError`.
+Above lies `endpoint`; below lie `calls` (the answer to one request, however many sends it takes) and
+`readiness`. These and what lies below them are the only modules of the worker that know the generated
+stub. Every failure leaves here as a `SessionCallError`.
 """
 
-import asyncio
-import hashlib
-from typing import Final, TypeAlias
-from urllib.parse import quote
-
-import grpc
-from grpc_health.v1 import health_pb2
+import secrets
+from typing import Final
 
 from linkspan.session.v1.session_pb2 import Header, Message, MessageKind, Principal
 from linkspan.session.v1.session_service_pb2 import (
+    Attempt,
     End,
     HandleRequestRequest,
-    HandleRequestResponse,
     InitRequest,
     Listen,
     Post,
     StreamOpened,
 )
-from linkspan.session.v1.session_service_pb2_grpc import SessionServiceStub
-from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
-from linkspan_contract.status import Failure, read_failure
-from linkspan_propagation import traced_channel
+from linkspan_worker.calls import Answer, Event, init
+from linkspan_worker.owners import OwnerRoutes
+from linkspan_worker.placement import open_owner, open_placement
+from linkspan_worker.readiness import Readiness
+from linkspan_worker.sends import Servers, SessionCallError
 
 __all__ = [
     "Answer",
@@ -38,92 +35,23 @@ __all__ = [
     "StreamOpened",
 ]
 
-_SERVICE_NAME: Final = "linkspan.session.v1.SessionService"
-
-_MAX_ROUTING_KEY_CHARS: Final = 256
-_PRINTABLE: Final = "!#$&'()*+,/:;=?@[]"
-
-ROUTING_KEY: Final = "linkspan-routing-key"
-"""The metadata key that says which calls belong together, for whoever picks a session server."""
-
-_CHANNEL_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_GRPC_MESSAGE_BYTES),
-    # A session server that comes back is found within a second, not within gRPC's two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    # How long one attempt may take, in spite of its name: short of this, a busy machine looks dead.
-    ("grpc.min_reconnect_backoff_ms", 5000),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
-
-Event: TypeAlias = HandleRequestResponse
-"""One event of an answer, as the session service sends it."""
-
-
-class SessionCallError(Exception):
-    """A call to the session service failed; `failure` says how."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-
-class Answer:
-    """The events of one `HandleRequest` call, as they come."""
-
-    def __init__(
-        self, call: "grpc.aio.UnaryStreamCall[HandleRequestRequest, HandleRequestResponse]"
-    ) -> None:
-        self._call = call
-
-    async def next(self) -> Event | None:
-        """Return the next event, or None after the last.
-
-        Cancelling it cancels the call.
-
-        Raises:
-            SessionCallError: The call failed.
-        """
-        try:
-            event = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            raise SessionCallError(read_failure(error)) from None
-        return event if isinstance(event, HandleRequestResponse) else None
-
-    async def taken(self, *, within_seconds: float) -> None:
-        """Wait until the session server has taken the request, failed it, or the time is over."""
-        try:
-            async with asyncio.timeout(within_seconds):
-                await self._call.initial_metadata()
-        except (grpc.aio.AioRpcError, TimeoutError):
-            pass
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            # Else it is the call that was cancelled, which gRPC tells in the same way.
-
-    def cancel(self) -> None:
-        """Say that nobody waits for the answer any more; does nothing once it has ended."""
-        self._call.cancel()
+_KEY_BYTES: Final = 18
+"""How unguessable the key of a request is: whoever knows it could fetch its result."""
 
 
 class SessionClient:
-    """The session service behind one channel."""
+    """The session service, on however many session servers."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, retry_for_seconds: float) -> None:
         """Make a client; it connects when it is first used, and again whenever it has to.
 
         Args:
             target: A gRPC target, such as `127.0.0.1:50051` or `dns:///sessions:50051`.
+            retry_for_seconds: How long a request is sent again that fails again and again.
         """
-        self._channel = traced_channel(grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS))
-        self._stub = SessionServiceStub(self._channel)
-        self._check_health = self._channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )
+        placement = open_placement(target)
+        self._servers = Servers(placement, OwnerRoutes(open_owner), retry_for_seconds)
+        self._readiness = Readiness(placement)
 
     async def init(self, session_id: str, principal: Principal, *, timeout_seconds: float) -> None:
         """Create a session.
@@ -132,10 +60,7 @@ class SessionClient:
             SessionCallError: It was not created, or nobody can tell.
         """
         request = InitRequest(session_id=session_id, principal=principal)
-        try:
-            await self._stub.Init(request, timeout=timeout_seconds, metadata=_routed(session_id))
-        except grpc.aio.AioRpcError as error:
-            raise SessionCallError(read_failure(error)) from None
+        await init(self._servers, request, timeout_seconds=timeout_seconds)
 
     def post(
         self,
@@ -145,61 +70,56 @@ class SessionClient:
         *,
         headers: list[tuple[str, str]],
         single_answer: bool,
+        batch: bool,
         routing_key: str,
         timeout_seconds: float | None,
     ) -> Answer:
         """Hand a client's message over; see the contract's `Post`.
 
         Calls with the same routing key go to the same session server, as far as that can be; an
-        empty one leaves the choice open.
+        empty one leaves the choice open. `batch` says whether the message is an array, which has
+        several answers.
         """
         post = Post(
             message=message,
             headers=[Header(name=name, value=value) for name, value in headers],
             single_answer=single_answer,
         )
-        request = HandleRequestRequest(session_id=session_id or "", principal=principal, post=post)
+        request = HandleRequestRequest(
+            session_id=session_id or "", principal=principal, post=post, attempt=_new_attempt()
+        )
         return Answer(
-            self._stub.HandleRequest(
-                request, timeout=timeout_seconds, metadata=_routed(routing_key)
-            )
+            self._servers,
+            request,
+            routing_key=routing_key,
+            timeout_seconds=timeout_seconds,
+            several=batch,
         )
 
     def listen(self, session_id: str, principal: Principal, *, last_event_id: str) -> Answer:
         """Open the session's listening stream, or go on behind an event; see `Listen`."""
         request = HandleRequestRequest(
-            session_id=session_id,
-            principal=principal,
-            listen=Listen(last_event_id=last_event_id),
+            session_id=session_id, principal=principal, listen=Listen(last_event_id=last_event_id)
         )
-        return Answer(self._stub.HandleRequest(request, metadata=_routed(session_id)))
+        return Answer(self._servers, request, routing_key=session_id, timeout_seconds=None)
 
     def end(self, session_id: str, principal: Principal, *, timeout_seconds: float) -> Answer:
         """End a session."""
-        request = HandleRequestRequest(session_id=session_id, principal=principal, end=End())
+        request = HandleRequestRequest(
+            session_id=session_id, principal=principal, end=End(), attempt=_new_attempt()
+        )
         return Answer(
-            self._stub.HandleRequest(request, timeout=timeout_seconds, metadata=_routed(session_id))
+            self._servers, request, routing_key=session_id, timeout_seconds=timeout_seconds
         )
 
     async def is_serving(self, *, timeout_seconds: float) -> bool:
-        """Ask the session server whether it takes calls; False if it does not answer in time."""
-        request = health_pb2.HealthCheckRequest(service=_SERVICE_NAME)
-        try:
-            response = await self._check_health(request, timeout=timeout_seconds)
-        except grpc.aio.AioRpcError:
-            return False
-        return response.status == health_pb2.HealthCheckResponse.SERVING
+        """Ask whether any session server takes calls; False if none says so in time."""
+        return await self._readiness.is_serving(timeout_seconds=timeout_seconds)
 
     async def close(self) -> None:
-        """End all calls and close the channel."""
-        await self._channel.close()
+        """End all calls and close the channels."""
+        await self._servers.close()
 
 
-def _routed(key: str) -> tuple[tuple[str, str], ...]:
-    """Write a routing key as metadata: percent-encoded, or as its digest if that is too long."""
-    if not key:
-        return ()
-    value = quote(key, safe=_PRINTABLE)
-    if len(value) > _MAX_ROUTING_KEY_CHARS:
-        value = hashlib.sha256(value.encode()).hexdigest()
-    return ((ROUTING_KEY, value),)
+def _new_attempt() -> Attempt:
+    return Attempt(key=secrets.token_urlsafe(_KEY_BYTES))

@@ -1,0 +1,175 @@
+"""Sends of one request: picks whom to call, connects, waits between sends, and says so in the trace.
+
+Above lies `calls`, which makes the calls; below lie `attempts` (what follows from a failure),
+`owners` (who owns which session) and `placement` (the ways to session servers).
+"""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+import grpc
+from opentelemetry import metrics, trace
+
+from linkspan.session.v1.session_service_pb2 import ErrorReason
+from linkspan_contract.status import Failure, read_failure
+from linkspan_worker.attempts import Attempts
+from linkspan_worker.owners import OwnerCache, OwnerRoutes
+from linkspan_worker.placement import Route, routed, was_never_sent
+
+CONNECT_SECONDS: Final = 1.0
+"""How long a connection to an owner may take; a stopped process accepts one and says nothing."""
+
+RESEND_EVENT: Final = "linkspan.resend"
+
+_resends = metrics.get_meter("linkspan.worker").create_counter(
+    "linkspan.worker.resends",
+    unit="{call}",
+    description="Calls to session servers that were sent again, by what had failed before.",
+)
+
+
+class SessionCallError(Exception):
+    """A call to the session service failed for good.
+
+    Attributes:
+        failure: How.
+        resumable: Whether the client has an event id to resume the answer from.
+    """
+
+    def __init__(self, failure: Failure, *, resumable: bool = False) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.resumable = resumable
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """All session servers.
+
+    Attributes:
+        placement: The way to any of them.
+        owner_routes: The ways to single ones.
+        retry_for_seconds: How long a request is sent again that fails again and again.
+        owners: Who owns which session, as far as it is known.
+    """
+
+    placement: Route
+    owner_routes: OwnerRoutes
+    retry_for_seconds: float
+    owners: OwnerCache = field(default_factory=lambda: OwnerCache(time.monotonic))
+
+    async def close(self) -> None:
+        """End all calls and close all channels."""
+        await self.owner_routes.close()
+        await self.placement.close()
+
+
+class Sends:
+    """Who is called for one request, now and again."""
+
+    __slots__ = ("_deadline", "_loop", "_metadata", "_servers", "_session_id", "attempts")
+
+    def __init__(
+        self,
+        servers: Servers,
+        *,
+        session_id: str,
+        routing_key: str,
+        timeout_seconds: float | None,
+        counts: bool,
+    ) -> None:
+        """Begin a request.
+
+        Args:
+            servers: Whom there is to call.
+            session_id: The session that it acts on; empty for none.
+            routing_key: What decides who is called by placement; empty for any.
+            timeout_seconds: How long it may take with all sends; None for as long as it likes.
+            counts: As in `Attempts`.
+        """
+        self._servers = servers
+        self._session_id = session_id
+        self._metadata = routed(routing_key)
+        self._loop = asyncio.get_running_loop()
+        self._deadline = None if timeout_seconds is None else self._loop.time() + timeout_seconds
+        self.attempts = Attempts(
+            servers.owners.get(session_id) if session_id else "",
+            retry_for_seconds=servers.retry_for_seconds,
+            counts=counts,
+        )
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of the next send."""
+        return self._metadata if self.attempts.placed else ()
+
+    @property
+    def unreachable_owner(self) -> str:
+        """Which owner is out of reach, for the next send to tell."""
+        return self.attempts.unreachable_owner
+
+    def timeout_seconds(self) -> float | None:
+        """Return how long the next send may take: what is left of the request's time."""
+        return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
+
+    def route_at_once(self) -> Route | None:
+        """Return the way for the next send; None if it has to be connected first."""
+        owner = self.attempts.owner
+        if not owner:
+            return self._servers.placement
+        route = self._servers.owner_routes.route_to(owner)
+        return route if route.is_ready() else None
+
+    async def route(self) -> Route:
+        """Return the way for the next send; if there is none to an owner, any server's will do."""
+        route = self.route_at_once()
+        if route is not None:
+            return route
+        route = self._servers.owner_routes.route_to(self.attempts.owner)
+        left = self.timeout_seconds()
+        within_seconds = CONNECT_SECONDS if left is None else min(CONNECT_SECONDS, left)
+        if await route.connect(within_seconds=within_seconds):
+            return route
+        self._servers.owners.forget(self._session_id)
+        self.attempts.unreachable()
+        self._tell("OWNER_NOT_CONNECTED")
+        return self._servers.placement
+
+    async def after(self, error: grpc.aio.AioRpcError) -> None:
+        """Return when it is time for the next send.
+
+        Args:
+            error: How the last one failed.
+
+        Raises:
+            SessionCallError: There is to be none.
+        """
+        failure = read_failure(error)
+        pause_seconds = self.attempts.after(
+            failure,
+            never_sent=was_never_sent(error),
+            now=self._loop.time(),
+            spread=random.uniform(0.5, 1.0),  # noqa: S311 - it keeps no secret
+        )
+        left = self.timeout_seconds()
+        if pause_seconds is None or (left is not None and left <= pause_seconds):
+            raise SessionCallError(self.attempts.verdict(failure))
+        if self.attempts.owner:
+            self._servers.owners.put(self._session_id, self.attempts.owner)
+        else:
+            self._servers.owners.forget(self._session_id)
+        named = failure.reason != ErrorReason.ERROR_REASON_UNSPECIFIED
+        reason = ErrorReason.Name(failure.reason).removeprefix("ERROR_REASON_")
+        self._tell(reason if named else failure.code.name)
+        if pause_seconds:
+            await asyncio.sleep(pause_seconds)
+
+    def _tell(self, reason: str) -> None:
+        """Say in the request's span, and in a metric, that it is sent again."""
+        _resends.add(1, {"reason": reason})
+        trace.get_current_span().add_event(
+            RESEND_EVENT, {"attempt": self.attempts.sends, "reason": reason}
+        )
