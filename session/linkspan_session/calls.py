@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 from linkspan_contract.envelope import INTERNAL_ERROR, Request, RequestId
 from linkspan_session.answers import TIMED_OUT, Answer, Failed
-from linkspan_session.errors import SessionError
+from linkspan_session.errors import AnswerUnrecordedError, SessionError, StoreUnavailableError
 from linkspan_session.events import answer_event
 from linkspan_session.kernel import Call
 from linkspan_session.storage import StorageLimitError
@@ -146,6 +146,8 @@ class RunningCalls:
             if isinstance(outcome, SessionError):
                 raise outcome  # noqa: TRY301 - as all that fails
             await self._finish(running, outcome, settlement)
+        except StoreUnavailableError:  # passed on as it is, it would promise that nothing was begun
+            stream.fail(AnswerUnrecordedError())
         except Exception as error:  # noqa: BLE001 - it must reach the caller, and nobody else
             stream.fail(error)
         finally:

@@ -13,6 +13,7 @@
     ├── TooManyRequestsError     it runs as many requests as it may run
     ├── OverloadedError          this server has as many sessions in use as it may have
     ├── StoreUnavailableError    the store does not answer
+    ├── AnswerUnrecordedError    it did not answer after the call had begun
     ├── EventUnknownError        an event id that nobody gave, or that is no longer on record
     ├── RecordTooNewError        the store holds what a newer version wrote
     └── DrainingError            the server is shutting down
@@ -151,6 +152,19 @@ class StoreUnavailableError(SessionError):
 
     def __init__(self) -> None:
         super().__init__("the session store does not answer; try again")
+
+
+class AnswerUnrecordedError(SessionError):
+    """The store failed when the call had begun: nobody knows what of it is on record.
+
+    Its reason is the one that has callers ask again as for a call that has begun before: they get
+    the answer if it is on record after all, and the handler runs again only if that does no harm.
+    """
+
+    reason = ErrorReason.ERROR_REASON_SESSION_MOVED
+
+    def __init__(self) -> None:
+        super().__init__("the session store failed while the request ran; it may have run")
 
 
 class EventUnknownError(SessionError):

@@ -69,13 +69,14 @@ class Housekeeping:
         clock = asyncio.get_running_loop().time
         swept_at = clock() - self._sweep_seconds
         while True:
-            await self._tend_live()
+            await self.tend()
             if clock() - swept_at >= self._sweep_seconds:
                 swept_at = clock()
-                await self._sweep()
+                await self.sweep()
             await asyncio.sleep(self._round_seconds)
 
-    async def _tend_live(self) -> None:
+    async def tend(self) -> None:
+        """Do one round of what is in memory."""
         now = asyncio.get_running_loop().time()
         if self._lease.peers is not self._weighed:  # what is known of the others is known anew
             self._weighed = self._lease.peers
@@ -89,14 +90,16 @@ class Housekeeping:
             elif idle_seconds >= self._sleep_after_seconds:
                 self._too_many -= await self._sessions.sleep(live)
             elif (
-                moved < min(_MOVED_A_ROUND, moved + self._too_many)
+                self._too_many > 0
+                and moved < _MOVED_A_ROUND
                 and idle_seconds >= _IDLE_TO_MOVE_SECONDS
                 and await self._sessions.sleep(live, shed=True)
             ):
                 moved += 1
                 self._too_many -= 1
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
+        """Let expire what is due, whoever has it."""
         try:
             while True:
                 now = self._now_millis()

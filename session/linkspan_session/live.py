@@ -8,6 +8,7 @@ holds no task and no stream.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,6 +159,11 @@ class LiveSession:
     def take_up(self, record: StreamRecord) -> EventStream:
         """Make the stream of a request that began in another process, to go on with it."""
         return self._keep(EventStream(self.journal, record, self.resumption, None, opened=True))
+
+    def drop(self, stream: EventStream) -> None:
+        """Let go of a call's stream that nothing will write to; who reads it is to ask again."""
+        self._streams.pop(stream.record.stream_id, None)
+        stream.fail(SessionMovedError())
 
     def watch_call(self, stream: EventStream, task: "asyncio.Task[None]", *, silent: bool) -> None:
         """Let go of a call's stream when the call is over.
@@ -315,4 +321,10 @@ class LiveSession:
         return self._streams.setdefault(stream_id, stream)
 
     def _open_silent(self, stream: EventStream) -> None:
-        self._tasks.create_task(stream.open())
+        self._tasks.create_task(_open_unless_moved(stream))
+
+
+async def _open_unless_moved(stream: EventStream) -> None:
+    """Open a stream in a task of its own: what that raised would end the whole server."""
+    with suppress(SessionMovedError):  # the session is let go of, and its callers are told
+        await stream.open()

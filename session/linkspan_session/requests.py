@@ -35,6 +35,7 @@ from linkspan_session.store import Principal, StreamRecord
 from linkspan_session.streams import (
     AnswerStream,
     BatchStream,
+    EventStream,
     PlainStream,
     parse_event_id,
 )
@@ -130,14 +131,19 @@ class Requests:
                     if not await self._is_harmless(live, request):
                         await _give_up(live, on_record, request, exchange, terms.attempt)
                         return
+                    running = live.stream_of(terms.attempt.key)
+                    if running is not None:  # somebody else has sent it again meanwhile
+                        await running.attach(exchange, after=_seen(running.record, terms.attempt))
+                        return
+        if live.ended:
+            raise SessionMovedError  # or ended: whoever asks again is told
         if len(live.calls) >= self._max_in_flight:
             raise TooManyRequestsError
         quiet = terms.single_answer or request.method == "initialize"
         if on_record is None:
             stream = live.open_call(request, terms.attempt.key, exchange)
         else:
-            stream = live.take_up(on_record)
-            await stream.attach(exchange, after=_seen(on_record, terms.attempt))
+            stream = await _take_up(live, on_record, exchange, terms.attempt)
         closing = None
         if live.resumption.priming and not quiet:
             closing = Closing(stream.close_on_purpose, live.close_listening)
@@ -151,7 +157,10 @@ class Requests:
 
         Raises:
             TooManyRequestsError: There is no room for all of them; none was begun.
+            SessionMovedError: The session is going; none was begun.
         """
+        if live.ended:
+            raise SessionMovedError
         if len(live.calls) + len(requests) > self._max_in_flight:
             raise TooManyRequestsError
         stream = BatchStream(exchange, len(requests), live.journal)
@@ -259,6 +268,22 @@ async def _give_up(
         exchange.finish(answer_event(request.id, LOST))
     else:
         await live.replay(on_record, exchange, after=_seen(on_record, attempt))
+
+
+async def _take_up(
+    live: LiveSession, on_record: StreamRecord, exchange: Exchange, attempt: Attempt
+) -> EventStream:
+    """Go on with the stream of a request that runs again; nothing is left of it if that fails."""
+    seen = _seen(on_record, attempt)
+    stream = live.take_up(on_record)
+    try:
+        await stream.attach(exchange, after=seen)
+        if live.ended:
+            raise SessionMovedError  # noqa: TRY301 - as all that keeps it from beginning
+    except BaseException:
+        live.drop(stream)
+        raise
+    return stream
 
 
 def _seen(record: StreamRecord, attempt: Attempt) -> int:

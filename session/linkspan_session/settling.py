@@ -34,6 +34,8 @@ class Settled:
     async def changes(self, answer: Answer) -> Changes | None:
         """See `Settlement.changes`."""
         if not isinstance(answer, Result) or answer.value.get("isError") is True:
+            if self._storage.failure is not None:  # the SDK says no more than that a tool failed
+                raise self._storage.failure
             return None
         writes = await self._storage.pending()
         # Memory goes ahead, so that of two requests at once neither forgets what the other set.
@@ -89,7 +91,8 @@ class SettledHandshake:
         """See `Settlement.changes`."""
         self._handshake = handshake_of(self._live.connection)
         if not isinstance(answer, Result) or self._handshake is None:
-            await self._end(self._live)
+            if not self._live.ended:
+                await self._end(self._live)
             return None
         if self._live.ended:
             raise SessionNotFoundError

@@ -31,6 +31,9 @@ REQUEST_TIMEOUT = -32001
 SWORDFISH = "swordfish"
 """A word that only the hosted server knows."""
 
+IMPATIENT = ("--retry-for", "0.1")
+"""Has a worker say at once what it would otherwise try again for some seconds."""
+
 Asking = Callable[[Peer], Answer]
 
 
@@ -101,7 +104,10 @@ def recovered(ask: Callable[[], Answer]) -> Answer:
 def test_without_its_session_server_a_worker_says_when_to_come_back_and_recovers(
     tmp_path: Path,
 ) -> None:
-    with running_stack(tmp_path, app=PROBE) as stack, session_at(stack.mcp) as peer:
+    with (
+        running_stack(tmp_path, app=PROBE, worker_arguments=IMPATIENT) as stack,
+        session_at(stack.mcp) as peer,
+    ):
         stack.session.kill()
         for _ in range(2):
             for ask in ALL_WAYS:
@@ -124,7 +130,7 @@ def test_a_worker_may_start_before_its_session_server(tmp_path: Path) -> None:
     with running_stack(tmp_path, app=PROBE) as first:
         target = first.grpc
         first.session.kill()
-        with linkspan("worker", "--session", target, "--port", "0") as worker:
+        with linkspan("worker", "--session", target, "--port", "0", *IMPATIENT) as worker:
             address = worker.wait_ready()["mcp"]
             with peer_of(address) as peer:
                 assert_try_again(ask_initialize(peer))

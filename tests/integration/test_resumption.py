@@ -150,7 +150,12 @@ def test_an_event_id_that_is_still_to_come_is_refused(stack: Stack) -> None:
 def test_after_kill_9_a_stream_is_read_on_and_an_unfinished_one_ends_in_one_error(
     tmp_path: Path,
 ) -> None:
-    with running_stack(tmp_path) as stack, http_session(stack.mcp) as session:
+    # The worker gives up before the session server is back: else it would have the count run again.
+    impatient = ("--retry-for", "0.1")
+    with (
+        running_stack(tmp_path, worker_arguments=impatient) as stack,
+        http_session(stack.mcp) as session,
+    ):
         with session.stream(COUNT) as events:
             finished = list(events)
         with session.stream(call("count", {"to": 1000, "every_seconds": 0.05})) as events:

@@ -453,7 +453,7 @@ def test_a_task_outlives_its_session_server_as_what_it_is(
         if number is signal.SIGKILL:
             # It said nothing of its end, so it counts as alive until its lease is over.
             assert client.get(held)["status"] == "working"
-            on_record(second, "UPDATE task_runners SET alive_until_millis = 0")
+            on_record(second, "UPDATE nodes SET until_nanos = 0")
         over = client.get(held)
         assert (over["status"], over["error"]["code"]) == ("failed", INTERNAL_ERROR)
         assert over["statusMessage"] == over["error"]["message"]

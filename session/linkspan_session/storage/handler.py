@@ -17,11 +17,12 @@ comes first ends the storage; another after it does nothing, so `discard()` can 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
+from linkspan_session.errors import StoreUnavailableError
 from linkspan_session.storage.data import SessionData, check_room
 from linkspan_session.storage.errors import (
     NestedTransactionError,
@@ -123,6 +124,8 @@ class HandlerStorage:
         Args:
             data: What the session has.
         """
+        self.failure: StoreUnavailableError | None = None
+        """What the store failed with, if it did; handlers tend to make it an answer of theirs."""
         self._data = data
         self._pending = _Writes(data)
         self._one_block: Final = asyncio.Lock()
@@ -261,7 +264,8 @@ class HandlerStorage:
                 self._committing = False
 
     async def _commit_now(self, writes: Mapping[str, bytes | None]) -> None:
-        await self._data.commit(writes)
+        with self._noting_failure():
+            await self._data.commit(writes)
         self._pending.drop(writes)  # else the answer would write what is older than the block's
 
     def _end(self) -> None:
@@ -275,7 +279,8 @@ class HandlerStorage:
     async def _writes(self) -> _Writes:
         """Return where the running code writes, once that is known to be open and loaded."""
         self._check_open()
-        await self._data.loaded()
+        with self._noting_failure():
+            await self._data.loaded()
         self._check_open()
         block = self._block()
         if block is None:
@@ -283,6 +288,14 @@ class HandlerStorage:
         if not block.open:
             raise StorageClosedError("the transaction that this task was begun in is over")
         return block.writes
+
+    @contextmanager
+    def _noting_failure(self) -> Generator[None]:
+        try:
+            yield
+        except StoreUnavailableError as error:
+            self.failure = error
+            raise
 
     def _block(self) -> _Block | None:
         block = _block.get()

@@ -11,6 +11,7 @@ Above lie the stores, which know the tables; this knows none. Below lies `sqlite
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,9 @@ _BUSY_TIMEOUT_SECONDS: Final = 1.0
 
 _OPEN_TIMEOUT_SECONDS: Final = 10.0
 """How long opening waits for another process, which may be bringing a large file to its layout."""
+
+_PAUSE_SECONDS: Final = 0.01
+"""How long to wait before SQLite is asked anew."""
 
 
 class SqliteDatabase:
@@ -117,7 +121,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(
             path, timeout=_OPEN_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
         migrate(connection)
@@ -131,6 +135,24 @@ def _connect(path: Path) -> sqlite3.Connection:
             f"a newer version of Linkspan made {path}; upgrade, or choose another"
         ) from None
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Set the mode, which the file then keeps.
+
+    Of several that do so to a new file at once, SQLite refuses some without waiting: what they
+    wait for might wait for them (sqlite.org/c3ref/busy_handler.html).
+    """
+    deadline = time.monotonic() + _OPEN_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _close_if_open(connection: sqlite3.Connection | None) -> None:

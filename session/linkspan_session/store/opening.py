@@ -1,13 +1,15 @@
 """Which store a `--store` address means, and the stores of one kind under one roof."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from linkspan_process.errors import StartError
 from linkspan_session.store.base import DEFAULT_MAX_LOG_BYTES, SessionStore
 from linkspan_session.store.nodes import NodeRegistry
 from linkspan_session.store.tasks import TaskStore
+
+_REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "valkey", "valkeys"})
 
 
 class Store(Protocol):
@@ -45,21 +47,20 @@ async def open_store(url: str, *, max_log_bytes: int = DEFAULT_MAX_LOG_BYTES) ->
         StartError: There is no such kind of store, the address is malformed, the file cannot be
             opened, or a newer version of Linkspan made it.
     """
-    scheme = urlsplit(url).scheme
-    match scheme:
-        case "sqlite":
-            from linkspan_session.store.sqlite import SqliteStore  # noqa: PLC0415 - one of two
+    scheme, separator, _ = url.partition("://")
+    if scheme == "sqlite":
+        from linkspan_session.store.sqlite import SqliteStore  # noqa: PLC0415 - one of two
 
-            return await SqliteStore.open(sqlite_path(url), max_log_bytes=max_log_bytes)
-        case "redis" | "rediss" | "redis+cluster" | "rediss+cluster" | "valkey" | "valkeys":
-            from linkspan_session.store.redis import RedisStore  # noqa: PLC0415 - one of two
+        return await SqliteStore.open(sqlite_path(url), max_log_bytes=max_log_bytes)
+    if scheme.partition("+")[0] in _REDIS_SCHEMES:
+        from linkspan_session.store.redis import RedisStore  # noqa: PLC0415 - one of two
 
-            return RedisStore.connect(url, max_log_bytes=max_log_bytes)
-        case _:
-            raise StartError(
-                f"--store {url}: there is no store of that kind; "
-                "use sqlite:///path/to/file.db or redis://host:6379/0"
-            )
+        return RedisStore.connect(url, max_log_bytes=max_log_bytes)
+    shown = f"{scheme}://…" if separator else "what it says"  # there may be a password behind it
+    raise StartError(
+        f"--store: there is no store of the kind {shown}; "
+        "use sqlite:///path/to/file.db or redis://host:6379/0"
+    )
 
 
 def sqlite_path(url: str) -> Path:

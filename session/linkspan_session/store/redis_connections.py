@@ -117,7 +117,10 @@ class _Holding(NamedTuple):
 class RedisCluster:
     """Connections to the servers of a cluster, each command to the one that holds its first key.
 
-    Source: Redis cluster specification, "Redirection and resharding".
+    While a slot moves, what takes several keys of it is refused unless all are in one place. Most
+    sessions lack a key or two, so those of a slot are unavailable until it has moved.
+
+    Source: Redis cluster specification, "Redirection and resharding", "Multi-keys operations".
     """
 
     def __init__(self, address: RedisAddress) -> None:
@@ -130,22 +133,25 @@ class RedisCluster:
         """Send a command and return the answer; raises what redis-py raises."""
         slot = key_slot(_first_key(words))
         redirected: Node | None = None
+        refusal: ResponseError | None = None
         for _ in range(_MAX_REDIRECTIONS):
             node = redirected or await self._holder(slot)
             try:
                 return await self._server(node).execute(*words, asking=redirected is not None)
-            except MovedError:
-                redirected = None
+            except MovedError as error:
+                refusal, redirected = error, None
                 self._map = []
             except AskError as error:
+                refusal = error
                 host = cast("str", cast("Any", error).host)
                 redirected = (host or node[0], error.port)
-            except TryAgainError:
+            except TryAgainError as error:
+                refusal = error
                 await asyncio.sleep(_TRY_AGAIN_SECONDS)
             except (ConnectionError, asyncio.CancelledError):
                 self._distrust(node)
                 raise
-        raise ClusterDownError("the cluster sends commands around in circles")
+        raise refusal or ClusterDownError("the cluster does not say why it refuses")
 
     async def close(self) -> None:
         """Close all connections, those in use once they are not."""
