@@ -101,8 +101,10 @@ TIMED_OUT: Final = Failed(REQUEST_TIMEOUT, "Request timed out")
 SESSION_ENDED: Final = Failed(-32000, "The session ended before the request was answered")
 """The answer to a request whose session was ended; the code is the SDKs' "connection closed"."""
 
-LOST: Final = Failed(-32000, "The server restarted before the request was answered")
-"""The answer to a request whose handler went with its process, for a client that comes back."""
+LOST: Final = Failed(
+    -32000, "The session server was lost before the request was answered; it may have run"
+)
+"""The answer to a request whose handler went with its process, or may have."""
 
 SHUTTING_DOWN: Final = Failed(-32000, "The server shut down before the request was answered")
 """The answer to a request that did not end within the time that a drain allows."""

@@ -206,7 +206,8 @@ class McpEndpoint:
                 case _:
                     await self._post(arrival, arrival.action, relay)
         except SessionCallError as error:
-            await relay.refuse(refusal_of(error.failure), resumable=error.resumable)
+            refusal = refusal_of(error.failure, in_doubt=error.in_doubt)
+            await relay.refuse(refusal, resumable=error.resumable)
         except ClientGoneError:
             raise
         except Exception:

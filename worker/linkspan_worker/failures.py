@@ -52,6 +52,11 @@ class _Row:
 _AWAY: Final = _Row(
     503, INTERNAL_ERROR, "The session server is not reachable; try again", retry=True
 )
+_IN_DOUBT: Final = _Row(
+    503,
+    -32000,  # the SDKs' "connection closed"
+    "The session server was lost before the request was answered; it may have run",
+)
 _BROKEN: Final = _Row(500, INTERNAL_ERROR, "Internal server error")
 
 _BY_REASON: Final[Mapping[ErrorReason.ValueType, _Row]] = MappingProxyType(
@@ -104,9 +109,16 @@ SHUTTING_DOWN: Final = Refusal(
 """For a call that a drain did not wait for. It may have run, so nobody is asked to try again."""
 
 
-def refusal_of(failure: Failure) -> Refusal:
-    """Look up what a client is told when a call to the session service failed."""
+def refusal_of(failure: Failure, *, in_doubt: bool = False) -> Refusal:
+    """Look up what a client is told when a call to the session service failed.
+
+    Args:
+        failure: How it failed.
+        in_doubt: Whether the request may have begun: then nobody is asked to try again.
+    """
     row = _BY_REASON.get(failure.reason) or _BY_CODE.get(failure.code, _BROKEN)
+    if in_doubt and row.retry:
+        row = _IN_DOUBT
     reason = ErrorReason.Name(failure.reason).removeprefix("ERROR_REASON_")
     named = failure.reason != ErrorReason.ERROR_REASON_UNSPECIFIED
     return Refusal(

@@ -36,12 +36,16 @@ class SessionCallError(Exception):
 
     Attributes:
         failure: How.
+        in_doubt: Whether the request may have begun, and nobody knows how it ended.
         resumable: Whether the client has an event id to resume the answer from.
     """
 
-    def __init__(self, failure: Failure, *, resumable: bool = False) -> None:
+    def __init__(
+        self, failure: Failure, *, in_doubt: bool = False, resumable: bool = False
+    ) -> None:
         super().__init__(failure.message)
         self.failure = failure
+        self.in_doubt = in_doubt
         self.resumable = resumable
 
 
@@ -156,7 +160,9 @@ class Sends:
         )
         left = self.timeout_seconds()
         if pause_seconds is None or (left is not None and left <= pause_seconds):
-            raise SessionCallError(self.attempts.verdict(failure))
+            raise SessionCallError(
+                self.attempts.verdict(failure), in_doubt=self.attempts.begun_before > 0
+            )
         if self.attempts.owner:
             self._servers.owners.put(self._session_id, self.attempts.owner)
         else:

@@ -70,3 +70,16 @@ def test_only_the_session_servers_own_words_are_passed_on() -> None:
     assert (
         INTERNALS not in refusal_of(Failure(grpc.StatusCode.INTERNAL, internal, INTERNALS)).message
     )
+
+
+def test_nobody_is_asked_to_try_again_what_may_have_run() -> None:
+    away = Failure(grpc.StatusCode.UNAVAILABLE, ErrorReason.ERROR_REASON_UNSPECIFIED, INTERNALS)
+    refusal = refusal_of(away, in_doubt=True)
+    assert (refusal.status, refusal.code, refusal.headers) == (503, -32000, ())
+    assert "may have run" in refusal.message
+
+
+def test_what_is_wrong_with_the_request_is_said_even_in_doubt() -> None:
+    reason = ErrorReason.ERROR_REASON_SESSION_ENDED
+    refusal = refusal_of(Failure(CODE_OF_REASON[reason], reason, "ended"), in_doubt=True)
+    assert (refusal.status, refusal.message) == (404, "ended")
