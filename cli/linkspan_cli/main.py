@@ -1,7 +1,8 @@
 """The `linkspan` command line: what there is to say, and who does it.
 
 Exit status: 0 after a clean stop, 1 if something broke, 2 if the command or a setting is wrong or
-nothing could be started; then one line on standard error says what to do.
+nothing could be started; then one line on standard error says what to do. `linkspan sessions` has
+more, see `linkspan_cli.sessions.command`.
 """
 
 import argparse
@@ -12,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Final, NoReturn, Protocol
 
+from linkspan_cli.sessions.arguments import EXAMPLES as SESSIONS_EXAMPLES
+from linkspan_cli.sessions.arguments import add_sessions, shield_ids
 from linkspan_process.errors import SettingError, StartError
 from linkspan_process.lifecycle import EXIT_NOT_STARTED
 from linkspan_process.ports import check_port
@@ -32,6 +35,8 @@ examples:
 
   linkspan session --app server.py:mcp          the two halves by themselves,
   linkspan worker --session 127.0.0.1:50051     in two terminals
+
+  linkspan sessions list                        the sessions there are, and what to do with them
 
 traces go where the standard OTEL_EXPORTER_OTLP_ENDPOINT says, and nowhere if it is not set."""
 
@@ -66,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # Until something serves, Ctrl-C ends the process like any other, without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser().parse_args(shield_ids(sys.argv[1:] if arguments is None else arguments))
     try:
         _check_names(os.environ)
         match parsed.command:
@@ -74,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _run(parsed)
             case "session":
                 return _session(parsed, os.environ)
+            case "sessions":
+                return _sessions(parsed, os.environ)
             case _:
                 return _worker(parsed, os.environ)
     except StartError as error:
@@ -124,6 +131,15 @@ def _worker(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return run(settings, environ, with_parent=parsed.with_parent)
 
 
+def _sessions(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    # Whoever has told workers where the session servers are has told it here, too.
+    settings = from_env(worker_config.WorkerConfig, environ, prefix=_WORKER_ENV)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what fails is said in one line, by us
+    from linkspan_cli.sessions.command import run  # noqa: PLC0415 - heavy, as above
+
+    return run(parsed, parsed.server or settings.session)
+
+
 def _check_names(environ: Mapping[str, str]) -> None:
     """Refuse a variable that looks like a setting and belongs to neither service."""
     for variable in environ:
@@ -164,6 +180,9 @@ def _parser() -> argparse.ArgumentParser:
             action="store_true",
             help="stop when standard input ends, so as not to outlive the parent process",
         )
+    sessions = _add(commands, "sessions", "list, show and end sessions", epilog=SESSIONS_EXAMPLES)
+    sessions.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_sessions(sessions)
     return parser
 
 

@@ -22,6 +22,9 @@ NEWER: Final = 99
 OLDEST: Final = 1
 """The first version of records, which is read for ever."""
 
+LAYOUTS: Final = Path(__file__).parent / "layouts"
+"""SQLite files of older layouts, made by the Linkspan of their time: `1.sql` and so on."""
+
 
 class Backend(Protocol):
     """One kind of store, and how to do to it what happens to stores."""
@@ -81,6 +84,12 @@ class SqliteBackend:
 
     def set_task_version(self, task_id: TaskId, version: int) -> None:
         self.execute("UPDATE tasks SET record_version = ? WHERE task_id = ?", version, task_id)
+
+    def put_layout(self, layout: int) -> None:
+        """Put a file of an older layout where the store will be."""
+        self.path.parent.mkdir(exist_ok=True)
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.executescript((LAYOUTS / f"{layout}.sql").read_text("utf-8"))
 
     def execute(self, statement: str, *parameters: str | int) -> list[tuple[object, ...]]:
         """Run a statement behind the store's back; returns its rows."""

@@ -1,16 +1,20 @@
 """Valkey as a backend of the suite: one server of a test's own, and a cluster that tests share."""
 
+import asyncio
 import atexit
+import logging
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from redis.crc import key_slot
 from tests.support.valkey import ValkeyServer, running_cluster, running_valkey, wait_for_cluster
 
+from linkspan_session.errors import StoreUnavailableError
 from linkspan_session.store.base import DEFAULT_MAX_LOG_BYTES, SessionId
 from linkspan_session.store.redis import RedisStore
 from linkspan_session.store.redis_keys import session_keys, task_key
@@ -79,6 +83,34 @@ def redis_cluster_backend(folder: Path) -> Generator[RedisBackend]:
     finally:
         if not all(node.running for node in backend.nodes):
             backend.bring_back()
+
+
+def run(url: str, scenario: Callable[[RedisStore], Coroutine[Any, Any, None]]) -> None:
+    """Run a scenario on a store at an address."""
+
+    async def main() -> None:
+        store = RedisStore.connect(url, max_log_bytes=DEFAULT_MAX_LOG_BYTES)
+        try:
+            async with asyncio.timeout(40):
+                await scenario(store)
+        finally:
+            await store.close()
+
+    asyncio.run(main())
+
+
+async def serves(store: RedisStore) -> bool:
+    """Tell whether a store answers."""
+    try:
+        await store.sessions.get(SessionId("a"))
+    except StoreUnavailableError:
+        return False
+    return True
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged that somebody should look at."""
+    return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
 
 
 @cache

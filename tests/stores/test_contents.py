@@ -260,6 +260,17 @@ def test_what_one_commit_adds_is_bounded_too(backend: Backend) -> None:
     run(backend, scenario, max_log_bytes=BOUND)
 
 
+def test_what_was_dropped_of_a_stream_is_not_counted_again_when_it_goes(backend: Backend) -> None:
+    async def scenario(store: Store) -> None:
+        log = Log(store, await create(store))
+        await log.stream("s", events=15, finish=True)
+        await log.stream("t", events=10)
+        assert await log.there("s", "t") == {"t": list(range(1, 11))}
+        assert await log.bytes() == BOUND
+
+    run(backend, scenario, max_log_bytes=BOUND)
+
+
 def test_each_session_has_a_bound_of_its_own(backend: Backend) -> None:
     async def scenario(store: Store) -> None:
         logs = [Log(store, await create(store, each)) for each in ("a", "b")]

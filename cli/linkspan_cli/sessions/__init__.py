@@ -1,0 +1,1 @@
+"""`linkspan sessions`: what operators see of sessions, and how they end them."""
