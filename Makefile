@@ -9,7 +9,7 @@ PROTOS := $(shell find protos/linkspan -name '*.proto')
 # Arguments for `make run` and `make test`: make run ARGS="--port 0", make test ARGS="-k guard".
 ARGS ?=
 
-.PHONY: help run test test-fast bench-conformance lint format proto proto-check lock clean
+.PHONY: help run test test-fast bench-conformance bench-sessions lint format proto proto-check lock clean
 .DEFAULT_GOAL := help
 
 help: ## Print this list.
@@ -26,6 +26,9 @@ test-fast: $(VENV)/dev.stamp ## Run the tests that start no process.
 
 bench-conformance: $(VENV)/dev.stamp ## Run the conformance suites with and without Linkspan, side by side.
 	$(BIN)/python -m bench.conformance
+
+bench-sessions: $(VENV)/dev.stamp ## Measure what durable sessions cost; ARGS=--quick for a smoke run.
+	$(BIN)/python -m bench.sessions $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check format, lint, types, imports, protos and generated code.
 	$(BIN)/ruff format --check .

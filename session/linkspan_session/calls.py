@@ -7,6 +7,7 @@ its spans nest below the RPC's.
 
 import asyncio
 from collections.abc import Coroutine
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -49,6 +50,8 @@ class RunningCall:
     request: Request
     call: Call
     stream: AnswerStream
+    context: Context = field(default_factory=copy_context)
+    """The context that it was started in, and with it its trace."""
     task: asyncio.Task[None] = field(init=False)
     begun: bool = False
     stopped_with: Stopped | None = None

@@ -186,7 +186,7 @@ class SessionDirectory:
         """
         await self._lease.ensure()
         live = self._live.get(session_id)
-        if live is None or live.doubtful or (self._draining and live.idle):
+        if live is None or live.doubtful or (self._draining and live.unused):
             async with self._door(session_id):
                 live = await self._find_behind_door(session_id, principal, unreachable_owner)
         if live.record.principal != principal:
@@ -212,7 +212,8 @@ class SessionDirectory:
         if live is not None:
             if live.record.principal != principal:
                 raise SessionNotFoundError
-            if self._draining and live.idle and await self._leave_alone(live):
+            if self._draining and live.unused and await self._leave_alone(live):
+                live.hand_over_listening(DrainingError())
                 raise DrainingError
             if not live.doubtful:
                 return live  # whoever came first has found it

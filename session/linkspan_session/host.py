@@ -323,8 +323,7 @@ class SessionHost:
         """
         self._draining = True
         self.sessions.drain()
-        for live in self.sessions.live():
-            live.hand_over_listening(DrainingError())
+        self._hand_over_listening()
         try:
             async with asyncio.timeout(grace_seconds):
                 await self._requests.alone.wait()
@@ -334,7 +333,12 @@ class SessionHost:
         except TimeoutError:
             await self._stop_calls()
         self._hearing.stop()
+        self._hand_over_listening()  # whoever came to listen while something ran
         await self.sessions.leave()
+
+    def _hand_over_listening(self) -> None:
+        for live in self.sessions.live():
+            live.hand_over_listening(DrainingError())
 
     async def _stop_calls(self) -> None:
         running = [self._requests.alone, *(live.calls for live in self.sessions.live())]

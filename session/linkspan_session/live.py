@@ -141,7 +141,12 @@ class LiveSession:
     @property
     def idle(self) -> bool:
         """Whether nothing runs in it, nobody listens, and nothing is waited for."""
-        return not (self.calls or self.users or self.initializing or self.can_ask)
+        return self.unused and not self.can_ask
+
+    @property
+    def unused(self) -> bool:
+        """Whether nothing runs in it, and nothing is waited for; somebody may listen."""
+        return not (self.calls or self.users or self.initializing)
 
     async def _commit_storage(self, writes: Mapping[str, bytes | None]) -> None:
         await self.journal.commit(Changes(storage=writes))

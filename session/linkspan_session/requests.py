@@ -248,7 +248,8 @@ class Requests:
         calls = self.alone if live is None else live.calls
         async with asyncio.TaskGroup() as stopping:
             for running in calls.running():
-                stopping.create_task(self._stop(live, running))
+                # To look whether it is harmless is part of its trace.
+                stopping.create_task(self._stop(live, running), context=running.context)
 
     async def _stop(self, live: LiveSession | None, running: RunningCall) -> None:
         harmless = await self._is_harmless(live, running.request)

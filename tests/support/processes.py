@@ -57,6 +57,11 @@ class ServiceProcess:
         """The process's id."""
         return self._popen.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended, as far as is known."""
+        return self._popen.poll() is None
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         self._popen.send_signal(number)
