@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 _TOUCH_EVERY_MILLIS: Final = 60_000
 """How stale `last_active_millis` may get on record, so that a request costs no commit."""
 
-_SCAN: Final = 64
+_SCAN: Final = 1000
 """How many sessions to look at for one that can make room."""
 
 
@@ -141,7 +141,8 @@ class SessionDirectory:
         await self._lease.ensure()
         async with self._door(session_id):
             lapses = self._lease.lapses
-            await self._make_room(session_id)
+            if session_id not in self._live:
+                await self._make_room(session_id)
             now = self._now_millis()
             record = SessionRecord(
                 session_id=session_id,
@@ -363,10 +364,10 @@ class SessionDirectory:
         keep_until = self._now_millis() + life.KEEP_CLOSED_MILLIS
         try:
             await live.journal.commit(Changes(closed=Closed.ENDED, expires_millis=keep_until))
-        except StoreUnavailableError as error:
-            live.ended = False
-            return error
         except SessionMovedError as error:
+            return error
+        except SessionError as error:
+            live.ended = False
             return error
         live.end()
         if self._live.get(live.record.session_id) is live:

@@ -58,9 +58,7 @@ class Hearing:
                 await _mark_initialized(live)
             case _:
                 pass
-        task = self._tasks.create_task(self._hear(live, envelope, headers))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._start(live, envelope, headers)
         return ""
 
     def stop(self) -> None:
@@ -68,13 +66,23 @@ class Hearing:
         for task in self._running:
             task.cancel()
 
+    def _start(self, live: LiveSession, notification: Notification, headers: HeaderPairs) -> None:
+        live.users += 1
+        task = self._tasks.create_task(self._hear(live, notification, headers))
+        self._running.add(task)
+
+        def over(done: "asyncio.Task[None]") -> None:
+            live.users -= 1
+            self._running.discard(done)
+
+        task.add_done_callback(over)
+
     async def _hear(
         self, live: LiveSession, notification: Notification, headers: HeaderPairs
     ) -> None:
         """Let the hosted server handle a notification, apart from the call that brought it."""
         outlet = SilentOutlet(PlainStream(Exchange()))
         call = Call(outlet, request_id=None, params=notification.params, headers=headers)
-        live.users += 1
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 if notification.method == "notifications/progress":
@@ -84,8 +92,6 @@ class Hearing:
                 )
         except Exception:  # a handler's failure is the handler's; it must not end its siblings
             logger.exception("the handler of %s failed", notification.method)
-        finally:
-            live.users -= 1
 
 
 async def _mark_initialized(live: LiveSession) -> None:

@@ -51,6 +51,9 @@ _ANSWER_MARGIN_SECONDS: Final = 0.25
 _STOP_SECONDS: Final = 1.0
 """How long a handler may take to heed that it is stopped."""
 
+_LOOK_SECONDS: Final = 0.02
+"""How often to look whether what is not a call has ended."""
+
 LISTEN_METHOD: Final = "subscriptions/listen"
 """The request of MCP 2026-07-28 whose answer is a stream that lasts as long as its caller likes."""
 
@@ -327,9 +330,10 @@ class SessionHost:
         try:
             async with asyncio.timeout(grace_seconds):
                 await self._requests.alone.wait()
-                while busy := [live for live in self.sessions.live() if live.calls]:
+                while busy := [live for live in self.sessions.live() if not live.unused]:
                     for live in busy:
                         await live.calls.wait()
+                    await asyncio.sleep(_LOOK_SECONDS)  # for those that do not run as calls
         except TimeoutError:
             await self._stop_calls()
         self._hearing.stop()

@@ -55,7 +55,7 @@ class Journal:
         ownership = self.ownership
         try:
             async with self._turn:
-                version = await self._store.commit(ownership, changes)
+                version = await self._commit_whole(changes)
         except NotOwnerError:
             commit_log.debug(
                 "refused session=%s epoch=%d owner=%s",
@@ -74,6 +74,18 @@ class Journal:
             ownership.owner,
             version,
         )
+
+    async def _commit_whole(self, changes: Changes) -> int:
+        """Commit, and keep the turn until it is known how that ended, even if cancelled."""
+        writing = asyncio.ensure_future(self._store.commit(self.ownership, changes))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            while not writing.done():
+                await asyncio.wait({writing})
+            if not writing.cancelled():
+                writing.exception()  # it is nobody's any more
+            raise
 
     async def get_stream(self, stream_id: str) -> StreamRecord | None:
         """Return a stream, or None if there is none, or none any more."""

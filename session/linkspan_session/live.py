@@ -110,6 +110,8 @@ class LiveSession:
         )
         self.kept_preferences = record.preferences
         """The preferences on record; those of `record` may be ahead."""
+        self.settling = 0
+        """How many requests are about to put preferences on record."""
         self.calls = RunningCalls(tasks)
         self.asks = Asks()
         self.ended = False
@@ -188,6 +190,7 @@ class LiveSession:
             if timer is not None:
                 timer.cancel()
             self._streams.pop(stream.record.stream_id, None)
+            self.used_at = asyncio.get_running_loop().time()
 
         task.add_done_callback(let_go)
 

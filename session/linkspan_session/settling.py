@@ -44,15 +44,16 @@ class Settled:
             scratch_json=scratch_of(self._live.connection),
         )
         self._live.record = replace(self._live.record, preferences=wanted)
-        if not writes and wanted == self._live.kept_preferences:
+        if not writes and wanted == self._live.kept_preferences and not self._live.settling:
             return None
         self._wanted = wanted
         self._sure = False
+        self._live.settling += 1
         return Changes(storage=writes, preferences=wanted)
 
     def committed(self) -> None:
         """See `Settlement.committed`."""
-        self._sure = True
+        self._settle()
         self._storage.committed()
         self._live.kept_preferences = self._wanted
 
@@ -60,7 +61,12 @@ class Settled:
         """See `Settlement.over`."""
         self._storage.discard()
         if not self._sure:  # the store may have done it and not come to say so
+            self._settle()
             self._live.data.forget()
+
+    def _settle(self) -> None:
+        self._sure = True
+        self._live.settling -= 1
 
 
 class SettledHandshake:

@@ -27,6 +27,7 @@ from mcp_types import InitializeRequestParams
 
 from linkspan_contract.envelope import INTERNAL_ERROR, JsonObject, Request
 from linkspan_session.answers import (
+    TIMED_OUT,
     Answer,
     Failed,
     HeaderPairs,
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 _META: Final = "_meta"
 _MAX_TOOL_PAGES: Final = 50
+_RESTORE_SECONDS: Final = 2.0
+"""How long the hosted server may take to hear one thing that a client had asked for."""
 
 
 class _Unfolded(dict[str, str]):
@@ -86,7 +89,7 @@ class HostedServer:
         """Tell the server again what the client had asked of its connection before it slept.
 
         The level of logging and the subscriptions are the server's own affair: its handlers are
-        asked for them anew. One that fails now is logged.
+        asked for them anew. One that fails now, or takes too long, is logged.
         """
         if preferences.scratch_json:
             connection.state.update(json.loads(preferences.scratch_json))
@@ -97,7 +100,13 @@ class HostedServer:
             asked.insert(0, ("logging/setLevel", {"level": preferences.log_level}))
         for method, params in asked:
             call = Call(Nowhere(), request_id="restored", params=params, headers=())
-            answer = await self.answer(connection, call, Request("restored", method, params))
+            try:
+                async with asyncio.timeout(_RESTORE_SECONDS):
+                    answer = await self.answer(
+                        connection, call, Request("restored", method, params)
+                    )
+            except TimeoutError:
+                answer = TIMED_OUT
             if isinstance(answer, Failed):
                 logger.warning("%s was refused to a session that woke: %s", method, answer.message)
 
@@ -134,7 +143,12 @@ class HostedServer:
 
     async def disconnect(self, connection: Connection) -> None:
         """Run what handlers left for the end of the session; bounded, never raises."""
-        await aclose_shielded(connection)
+        try:
+            await aclose_shielded(connection)
+        except BaseException as error:
+            if _is_ours(error):
+                raise
+            logger.exception("what a handler left for the end of its session failed")
 
     async def answer(self, connection: Connection, call: Call, request: Request) -> Answer:
         """Handle a request of a session."""
