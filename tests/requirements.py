@@ -26,6 +26,8 @@ _W3C: Final = "https://www.w3.org/TR/trace-context-2/"
 _SEP_414: Final = "https://modelcontextprotocol.io/seps/414-request-meta"
 _TASKS: Final = "https://modelcontextprotocol.io/seps/2663-tasks-extension"
 _TASKS_PAGE: Final = "docs/tasks.md"
+_OPERATING: Final = "docs/operating.md"
+_STORAGE: Final = "docs/storage.md"
 _OURS: Final = "docs/architecture.md"
 
 
@@ -347,6 +349,89 @@ _ROWS: Final = (
         "A task's work nests below the request that began it.",
         _TASKS_PAGE,
     ),
+    # Sessions that outlive processes
+    (
+        "session.survives-kill",
+        "After kill -9 of its session server a session is served by another one as it was.",
+        _OPERATING,
+    ),
+    (
+        "session.restart",
+        "After a restart of the only session server its sessions are as they were.",
+        _OPERATING,
+    ),
+    (
+        "session.one-owner",
+        "No session is owned twice: an older owner's commits are refused.",
+        _OPERATING,
+    ),
+    (
+        "session.run-once",
+        "A request that may have begun runs again only if that is harmless; else one error.",
+        _OPERATING,
+    ),
+    (
+        "session.result-again",
+        "A result that is on record is returned again and not made again.",
+        _OPERATING,
+    ),
+    (
+        "session.stream-goes-on",
+        "A client's stream goes on through another session server when its own dies.",
+        _OPERATING,
+    ),
+    (
+        "session.redirect",
+        "Workers that disagree about a session's owner serve it all the same.",
+        _OPERATING,
+    ),
+    ("session.network-cut", "A cut network costs one clear error at most.", _OPERATING),
+    ("session.rolling", "A rolling restart under load shows no error to a client.", _OPERATING),
+    ("session.drain", "A session server that ends gives its sessions back.", _OPERATING),
+    ("session.sleep", "An idle session leaves memory, and wakes as it was.", _OPERATING),
+    (
+        "session.expiry",
+        "A session that is unused for its time expires, and is told so.",
+        _OPERATING,
+    ),
+    (
+        "session.reasons",
+        "Unknown, ended and expired are told apart, by the session's own client only.",
+        _SESSIONS,
+    ),
+    (
+        "session.limits",
+        "Over each limit there is a clear refusal; others are unharmed.",
+        _OPERATING,
+    ),
+    (
+        "session.balance",
+        "A server with far more than its share lets idle sessions move.",
+        _OPERATING,
+    ),
+    ("session.clocks", "Clocks that jump or disagree take no session away.", _OPERATING),
+    ("store.suite", "Every store passes the same test suite.", _OPERATING),
+    (
+        "store.away",
+        "A store that is away gives 503 and no readiness; serving resumes by itself.",
+        _OPERATING,
+    ),
+    ("store.disk-full", "A full disk refuses writes and harms nothing.", _OPERATING),
+    ("store.versions", "An older record is read, one of a newer version is refused.", _OPERATING),
+    (
+        "storage.atomic",
+        "What a call writes is on record before its answer, or not at all.",
+        _STORAGE,
+    ),
+    ("storage.serialised", "Transactions of a session run one after another.", _STORAGE),
+    ("storage.limits", "Keys, values and the whole are bounded, with a clear error.", _STORAGE),
+    ("cli.sessions-list", "All pages are walked, as a table or JSON, filtered.", _OPERATING),
+    (
+        "cli.sessions-end",
+        "end asks first, follows the owner, counts what became of each.",
+        _OPERATING,
+    ),
+    ("cli.sessions-errors", "A failed call is one line that says what to do.", _OPERATING),
 )
 
 REQUIREMENTS: Final = {row[0]: Requirement(*row) for row in _ROWS}

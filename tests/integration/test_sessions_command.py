@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tests.requirements import requirement
 from tests.support.apps import PROBE
 from tests.support.peer import INITIALIZE, request
 from tests.support.processes import REPOSITORY, clean_environ, linkspan
@@ -231,6 +232,7 @@ def test_sessions_are_listed_oldest_first_with_their_ids_at_the_end(few: str) ->
     assert "  peer 1  " in lines[0]
 
 
+@requirement("cli.sessions-list")
 def test_sessions_are_listed_as_json_with_all_that_is_known(few: str) -> None:
     asleep, live, created = rows("list", server=few)
     assert (
@@ -251,6 +253,7 @@ def test_sessions_are_listed_as_json_with_all_that_is_known(few: str) -> None:
     assert live["create_time"] <= live["last_active_time"] < live["expire_time"]
 
 
+@requirement("cli.sessions-list")
 @pytest.mark.parametrize(
     ("words", "listed"),
     [
@@ -279,6 +282,7 @@ def test_no_sessions_are_said_to_be_none_and_leave_the_output_empty(target: str)
     assert sessions("list", "--json", server=target) == Told(0, [], [])
 
 
+@requirement("cli.sessions-list")
 def test_all_pages_are_walked_and_without_a_terminal_there_is_no_progress(crowd: str) -> None:
     listed = ids(server=crowd)
     assert len(listed) == len(set(listed)) == CROWD
@@ -341,6 +345,7 @@ def test_a_session_that_has_ended_is_shown_until_its_record_goes(target: str) ->
 # --- end -------------------------------------------------------------------------------------------
 
 
+@requirement("cli.sessions-end")
 def test_sessions_are_ended_by_their_ids_and_those_that_are_gone_are_counted(target: str) -> None:
     make(target, "one", "two", "three")
     assert sessions("end", "one", "two", "nobody", "one", "--yes", server=target) == Told(
@@ -376,6 +381,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_ended(
     assert len(ids(server=few)) == 3
 
 
+@requirement("cli.sessions-end")
 @pytest.mark.parametrize(
     ("words", "asked"), [(("--all",), "End 3 sessions at "), (("adas",), "End 1 session at ")]
 )
@@ -406,6 +412,7 @@ def test_what_is_confirmed_on_a_terminal_is_ended(target: str) -> None:
     assert ids(server=target) == []
 
 
+@requirement("cli.sessions-end")
 def test_a_session_is_ended_wherever_it_is(tmp_path: Path) -> None:
     with session_server(tmp_path) as owner, session_server(tmp_path) as other:
         ask(owner, lambda service: open_session(service, "elsewhere"))
@@ -446,6 +453,7 @@ def test_what_runs_is_shown_by_whichever_server_is_asked(tmp_path: Path) -> None
 # --- what goes wrong -------------------------------------------------------------------------------
 
 
+@requirement("cli.sessions-errors")
 @pytest.mark.parametrize("words", [("list",), ("list", "--json"), ("show", "an-id")])
 def test_a_server_that_is_not_there_is_one_line(words: tuple[str, ...]) -> None:
     told = sessions(*words, server="127.0.0.1:1")
@@ -474,6 +482,7 @@ def test_a_port_that_speaks_something_else_is_one_line(deaf: socket.socket) -> N
     assert line.startswith("linkspan sessions: no session server answers at ")
 
 
+@requirement("cli.sessions-errors")
 def test_a_session_that_there_is_not_is_one_line(few: str) -> None:
     told = sessions("show", "nobody", server=few)
     assert (told.status, told.output) == (1, [])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tests.requirements import requirement
 from tests.support.apps import APPS
 from tests.support.peer import Answer, Peer, notification, peer_of, request, session_at
 from tests.support.processes import REPOSITORY, linkspan
@@ -74,6 +75,7 @@ def wait_until_served(peer: Peer) -> None:
 # --- answers --------------------------------------------------------------------------------------
 
 
+@requirement("storage.atomic")
 def test_what_one_call_writes_the_next_call_of_the_session_reads(
     counting: Stack, counter: Peer
 ) -> None:
@@ -84,6 +86,7 @@ def test_what_one_call_writes_the_next_call_of_the_session_reads(
         assert stored(stranger) == {}
 
 
+@requirement("storage.atomic")
 @pytest.mark.parametrize("how", ["tool", "protocol", "bug"])
 def test_a_tool_that_fails_leaves_nothing_but_its_transactions(counter: Peer, how: str) -> None:
     answer = counter.call("fail", how=how)
@@ -106,6 +109,7 @@ def test_a_tool_that_is_cancelled_leaves_nothing_but_its_transactions(
     assert stored(counter) == {"cancelled: transaction": "cancelled"}
 
 
+@requirement("storage.limits")
 def test_a_value_that_is_too_large_is_the_tools_error_and_changes_nothing(counter: Peer) -> None:
     assert counter.call("put", key="k" * 513, value=1).result["isError"]
     assert counter.call("put", key="large", value="x" * 1024 * 1024).result["isError"]
@@ -118,6 +122,7 @@ def test_a_value_that_is_too_large_is_the_tools_error_and_changes_nothing(counte
 # --- at once --------------------------------------------------------------------------------------
 
 
+@requirement("storage.serialised")
 def test_increments_at_once_lose_nothing(counting: Stack, counter: Peer) -> None:
     tools = ["increment", "increment", "increment_alone", "increment_alone"]
     answers = call_at_once(counting.mcp, counter.session_id, tools, times=25)
@@ -138,6 +143,7 @@ def test_sessions_do_not_wait_for_each_other(counting: Stack, counter: Peer) -> 
 # --- kill -9 --------------------------------------------------------------------------------------
 
 
+@requirement("session.restart")
 def test_a_note_is_there_after_kill_9_right_after_its_answer(tmp_path: Path) -> None:
     with running_stack(tmp_path, app=NOTES) as stack, session_at(stack.mcp) as peer:
         assert peer.call("add_note", text="milk").status == 200
@@ -147,6 +153,7 @@ def test_a_note_is_there_after_kill_9_right_after_its_answer(tmp_path: Path) -> 
             assert added == {"notebook": "own", "notes": ["milk", "bread"]}
 
 
+@requirement("storage.atomic")
 def test_of_a_handler_that_kill_9_cut_short_only_its_transactions_are_there(tmp_path: Path) -> None:
     with (
         running_stack(tmp_path, app=COUNTING) as stack,

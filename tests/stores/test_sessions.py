@@ -5,6 +5,7 @@ import dataclasses
 import time
 
 import pytest
+from tests.requirements import requirement
 from tests.stores.backends import NEWER, OLDEST, Backend
 from tests.stores.scenarios import (
     ADA,
@@ -47,6 +48,7 @@ from linkspan_session.store import (
 # --- creating and reading ------------------------------------------------------------------------
 
 
+@requirement("store.suite")
 @pytest.mark.parametrize("principal", [ADA, Principal(), Principal("", "ünïcode 😀", "'\"; --")])
 @pytest.mark.parametrize("handshake", [None, HANDSHAKE, Handshake("", "", initialized=True)])
 @pytest.mark.parametrize("preferences", [Preferences(), PREFERENCES])
@@ -120,6 +122,7 @@ def test_of_those_that_create_at_once_one_wins(backend: Backend) -> None:
     run_twice(backend, scenario)
 
 
+@requirement("store.suite")
 def test_what_was_acknowledged_is_there_after_a_restart(backend: Backend) -> None:
     async def before(store: Store) -> None:
         await store.sessions.commit(await create(store), CONTENT)
@@ -151,6 +154,7 @@ def test_closing_a_store_finishes_what_is_under_way(backend: Backend) -> None:
 # --- how many a principal may have ---------------------------------------------------------------
 
 
+@requirement("session.limits")
 def test_a_principal_has_room_for_so_many(backend: Backend) -> None:
     async def scenario(store: Store) -> None:
         sessions = store.sessions
@@ -343,6 +347,7 @@ def test_nobody_is_not_alive_nor_is_another_run_of_the_same_address(backend: Bac
 # --- expiring ------------------------------------------------------------------------------------
 
 
+@requirement("session.expiry")
 def test_what_is_due_expires_whoever_owns_it(backend: Backend) -> None:
     """By the real time, because a store may go by its own clock."""
 
@@ -415,6 +420,7 @@ def test_so_many_at_most_expire_at_once(backend: Backend) -> None:
 # --- records of other versions -------------------------------------------------------------------
 
 
+@requirement("store.versions")
 def test_a_record_of_the_oldest_version_is_read_and_written(backend: Backend) -> None:
     async def scenario(store: Store) -> None:
         ownership = await create(store, handshake=HANDSHAKE)
@@ -428,6 +434,7 @@ def test_a_record_of_the_oldest_version_is_read_and_written(backend: Backend) ->
     run(backend, scenario)
 
 
+@requirement("store.versions")
 def test_a_record_of_a_newer_version_is_not_misread_and_not_touched(backend: Backend) -> None:
     async def scenario(store: Store) -> None:
         sessions, key = store.sessions, SessionId("new")

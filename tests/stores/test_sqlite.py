@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from typing import IO
 
 import pytest
+from tests.requirements import requirement
 from tests.stores.backends import SqliteBackend
 from tests.stores.scenarios import (
     CONTENT,
@@ -208,6 +209,7 @@ def test_serving_goes_on_after_the_files_could_not_grow(sqlite: SqliteBackend) -
         assert process.wait(timeout=10) == 0
 
 
+@requirement("store.disk-full")
 def test_serving_goes_on_after_the_disk_was_full(
     sqlite: SqliteBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -343,6 +345,7 @@ def test_a_lease_lasts_as_long_as_it_says_by_the_machines_clock(sqlite: SqliteBa
     asyncio.run(main())
 
 
+@requirement("session.clocks")
 @pytest.mark.parametrize("seconds", [1, 999.9, 1000, 1005, 5000])
 def test_a_lease_of_another_boot_is_over(sqlite: SqliteBackend, seconds: float) -> None:
     async def main() -> None:

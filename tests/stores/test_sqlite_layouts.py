@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from tests.requirements import requirement
 from tests.stores.backends import SqliteBackend
 from tests.stores.scenarios import (
     ADA,
@@ -113,6 +114,7 @@ OLD_SESSIONS: Final = (
 )
 
 
+@requirement("store.versions")
 @pytest.mark.parametrize("layout", [1, 2, 3])
 def test_a_file_of_an_older_layout_is_brought_to_this_one(
     sqlite: SqliteBackend, tmp_path: Path, layout: int

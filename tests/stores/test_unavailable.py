@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from tests.requirements import requirement
 from tests.stores.backends import Backend
 from tests.stores.scenarios import (
     ALL,
@@ -56,6 +57,7 @@ ASKS: dict[str, Callable[[Store], Coroutine[Any, Any, object]]] = {
 }
 
 
+@requirement("store.away")
 def test_a_store_that_fails_says_so_and_serves_again_later(backend: Backend) -> None:
     async def scenario(store: Store) -> None:
         await store.sessions.commit(await create(store), CONTENT)
