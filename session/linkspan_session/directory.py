@@ -18,6 +18,7 @@ from typing import Final
 
 from linkspan_session import life
 from linkspan_session.claiming import Claimant
+from linkspan_session.doors import Doors
 from linkspan_session.errors import (
     DrainingError,
     OverloadedError,
@@ -101,7 +102,7 @@ class SessionDirectory:
         self._now_millis = now_millis
         self._claimant = Claimant(store, lease, now_millis)
         self._live: OrderedDict[SessionId, LiveSession] = OrderedDict()
-        self._doors: dict[SessionId, tuple[asyncio.Lock, int]] = {}
+        self._doors = Doors()
         self._shed: dict[SessionId, None] = {}
         self._coming: set[SessionId] = set()
         self._draining = False
@@ -139,7 +140,7 @@ class SessionDirectory:
         if self._draining:
             raise DrainingError
         await self._lease.ensure()
-        async with self._door(session_id):
+        async with self._behind_door(session_id):
             lapses = self._lease.lapses
             if session_id not in self._live:
                 await self._make_room(session_id)
@@ -188,7 +189,7 @@ class SessionDirectory:
         await self._lease.ensure()
         live = self._live.get(session_id)
         if live is None or live.doubtful or (self._draining and live.unused):
-            async with self._door(session_id):
+            async with self._behind_door(session_id):
                 live = await self._find_behind_door(session_id, principal, unreachable_owner)
         if live.record.principal != principal:
             raise SessionNotFoundError
@@ -298,7 +299,7 @@ class SessionDirectory:
             Whether it has left memory.
         """
         session_id = live.record.session_id
-        async with self._door(session_id):
+        async with self._behind_door(session_id):
             if not live.idle or self._live.get(session_id) is not live:
                 return False
             if not await self._leave_alone(live):
@@ -383,24 +384,15 @@ class SessionDirectory:
         live.lose()
         self._tasks.create_task(self._hosted.disconnect(live.connection))
 
+    @asynccontextmanager
+    async def _behind_door(self, session_id: SessionId) -> AsyncGenerator[None]:
+        """Be the only one that brings a session into memory or out of it."""
+        async with self._doors.through(session_id):
+            try:
+                yield
+            finally:
+                self._coming.discard(session_id)
+
     def _doubt_all(self) -> None:
         for live in self._live.values():
             live.doubtful = True
-
-    @asynccontextmanager
-    async def _door(self, session_id: SessionId) -> AsyncGenerator[None]:
-        """Let one at a time bring a session into memory or out of it."""
-        lock, waiting = self._doors.get(session_id, (asyncio.Lock(), 0))
-        self._doors[session_id] = (lock, waiting + 1)
-        try:
-            async with lock:
-                try:
-                    yield
-                finally:
-                    self._coming.discard(session_id)
-        finally:
-            _, waiting = self._doors[session_id]
-            if waiting == 1:
-                del self._doors[session_id]
-            else:
-                self._doors[session_id] = (lock, waiting - 1)
