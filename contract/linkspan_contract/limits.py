@@ -30,6 +30,9 @@ MAX_HEADER_VALUE_BYTES: Final = 8192
 MAX_REQUEST_KEY_CHARS: Final = 64
 """The longest key of an `Attempt`, in characters."""
 
+MAX_EVENT_ID_CHARS: Final = 64
+"""The longest event id, in characters."""
+
 MAX_NODE_ID_BYTES: Final = 512
 """The longest id of a session server, in bytes of UTF-8."""
 

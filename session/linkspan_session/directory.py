@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -81,6 +81,7 @@ class SessionDirectory:
         streams: StreamSettings,
         limits: SessionLimits,
         now_millis: Callable[[], int],
+        restore: Callable[[LiveSession], Awaitable[None]],
     ) -> None:
         """Make an empty directory.
 
@@ -92,7 +93,9 @@ class SessionDirectory:
             streams: How streams behave.
             limits: How long sessions live and how many there may be.
             now_millis: The wall clock, in milliseconds since the Unix epoch.
+            restore: Tells the hosted server what the client of a session that wakes had asked for.
         """
+        self._restore = restore
         self._hosted = hosted
         self._store = store
         self._lease = lease
@@ -198,9 +201,10 @@ class SessionDirectory:
             self._live.move_to_end(session_id)
             live.used_at = asyncio.get_running_loop().time()
             if not live.ended:
-                await self.touch(live)
+                with suppress(SessionMovedError):  # it is not in memory then
+                    await self.touch(live)
             if self._live.get(session_id) is not live:
-                raise SessionMovedError  # or ended: whoever asks again is told
+                raise SessionElsewhereError("")  # or ended: whoever asks again is told
             if live.ended:
                 raise SessionEndedError
             yield live
@@ -231,12 +235,12 @@ class SessionDirectory:
         record = await self._claimant.own(found, unreachable_owner, self._check_may_claim)
         live = self._build(record)
         try:
-            await self._hosted.restore(live.connection, record.preferences)
+            await self._restore(live)
         except BaseException:  # half a session is none: whoever comes next claims it anew
-            self._tasks.create_task(self._hosted.disconnect(live.connection))
+            self._tasks.create_task(self._give_back(live))
             raise
         if live.ended:  # lost already: what the server said meanwhile could not be written
-            raise SessionMovedError
+            raise SessionElsewhereError("")
         live.doubtful = self._lease.lapses != lapses
         return self._put(live)
 
@@ -320,8 +324,14 @@ class SessionDirectory:
         except SessionMovedError:
             return True  # `_lose` has let go of it
         self._live.pop(live.record.session_id, None)
-        await self._hosted.disconnect(live.connection)
+        self._tasks.create_task(self._hosted.disconnect(live.connection))
         return True
+
+    async def _give_back(self, live: LiveSession) -> None:
+        """Let go of a session that nobody has found here."""
+        with suppress(SessionError):
+            await live.journal.commit(Changes(release=True))
+        await self._hosted.disconnect(live.connection)
 
     async def _make_room(self, coming: SessionId) -> None:
         """Send the least recently used idle sessions to sleep while there are too many.
@@ -362,7 +372,10 @@ class SessionDirectory:
             Why it was not ended, if it was not: what a task raises would end the whole server.
         """
         live.ended = True
-        keep_until = self._now_millis() + life.KEEP_CLOSED_MILLIS
+        known = live.record.handshake is not None  # else its client has never heard of it
+        keep_until = self._now_millis() + (
+            life.KEEP_CLOSED_MILLIS if known else life.MAX_CREATED_MILLIS
+        )
         try:
             await live.journal.commit(Changes(closed=Closed.ENDED, expires_millis=keep_until))
         except SessionMovedError as error:

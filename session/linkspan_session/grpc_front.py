@@ -30,7 +30,7 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ("grpc.http2.max_ping_strikes", 0),
     # Workers that found this server by a name look again who else has it, now and then.
-    ("grpc.max_connection_age_ms", 30 * 60 * 1000),
+    ("grpc.max_connection_age_ms", 2 * 60 * 1000),
 )
 
 

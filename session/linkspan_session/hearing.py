@@ -11,10 +11,12 @@ from typing import Final
 
 from linkspan_contract.envelope import Notification, Response, is_request_id
 from linkspan_session.answers import CANCELLED, HeaderPairs
+from linkspan_session.errors import TooManyRequestsError
 from linkspan_session.exchange import Exchange
 from linkspan_session.kernel import Call, HostedServer, handshake_of
 from linkspan_session.live import LiveSession
 from linkspan_session.outlets import SilentOutlet
+from linkspan_session.retries import HARMLESS_NOTIFICATIONS
 from linkspan_session.store import Changes
 from linkspan_session.streams import PlainStream
 
@@ -25,7 +27,12 @@ class Hearing:
     """The notifications that are being handled."""
 
     def __init__(
-        self, hosted: HostedServer, tasks: asyncio.TaskGroup, *, timeout_seconds: float
+        self,
+        hosted: HostedServer,
+        tasks: asyncio.TaskGroup,
+        *,
+        timeout_seconds: float,
+        max_at_once: int,
     ) -> None:
         """Begin with none.
 
@@ -33,19 +40,36 @@ class Hearing:
             hosted: The user's server.
             tasks: Owns every handler's task.
             timeout_seconds: The longest a handler may run.
+            max_at_once: How many notifications of one session may be handled at once.
         """
+        self._max_at_once = max_at_once
         self._hosted = hosted
         self._tasks = tasks
         self._timeout_seconds: Final = timeout_seconds
         self._running: set[asyncio.Task[None]] = set()
 
     async def take(
-        self, live: LiveSession, envelope: Notification | Response, headers: HeaderPairs
+        self,
+        live: LiveSession,
+        envelope: Notification | Response,
+        headers: HeaderPairs,
+        *,
+        again: bool = False,
     ) -> str:
         """Take a message that is owed no answer; what it means for the session happens at once.
 
+        Args:
+            live: The session.
+            envelope: The message.
+            headers: The HTTP headers that came with it.
+            again: Whether it may have been taken before: then the hosted server hears of it only if
+                that is known to do no harm.
+
         Returns:
             The traceparent of the span that asked what it answers; empty if it answers nothing.
+
+        Raises:
+            TooManyRequestsError: As many are being handled as may be.
         """
         if isinstance(envelope, Response):
             return live.asks.take(envelope) or ""
@@ -58,6 +82,11 @@ class Hearing:
                 await _mark_initialized(live)
             case _:
                 pass
+        if again and envelope.method not in HARMLESS_NOTIFICATIONS:
+            logger.info("%s may have been heard before and is not heard again", envelope.method)
+            return ""
+        if live.users > self._max_at_once:
+            raise TooManyRequestsError
         self._start(live, envelope, headers)
         return ""
 

@@ -7,6 +7,7 @@ is told.
 """
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
@@ -95,18 +96,20 @@ class SessionHost:
         self._streams = streams
         self._request_timeout_seconds = request_timeout_seconds
         self._now_millis = now_millis
-        self.sessions: Final = SessionDirectory(
-            hosted, store, lease, tasks, streams, limits, now_millis
-        )
         self._requests = Requests(
             hosted,
             tasks,
             task_runner=task_runner,
             max_in_flight=max_requests,
             expires_millis=lambda: now_millis() + limits.ttl_millis,
-            end_session=self.sessions.end,
+            end_session=lambda live: self.sessions.end(live),  # noqa: PLW0108 - made below
         )
-        self._hearing = Hearing(hosted, tasks, timeout_seconds=request_timeout_seconds)
+        self.sessions: Final = SessionDirectory(
+            hosted, store, lease, tasks, streams, limits, now_millis, self._requests.restore
+        )
+        self._hearing = Hearing(
+            hosted, tasks, timeout_seconds=request_timeout_seconds, max_at_once=max_requests
+        )
         self._draining = False
 
     async def init(
@@ -161,9 +164,14 @@ class SessionHost:
         exchange = self._streams.new_exchange()
         if session_id is None:
             await self._post_alone(parsed, exchange, terms)
-        else:
-            async with self.sessions.using(session_id, principal, unreachable_owner) as live:
-                await self._post_in_session(live, parsed, exchange, terms)
+            return exchange
+        clock = asyncio.get_running_loop().time
+        came_at = clock()
+        async with self.sessions.using(session_id, principal, unreachable_owner) as live:
+            if timeout is not None:  # to find the session may have taken a while
+                left = max(0.0, timeout - (clock() - came_at))
+                terms = dataclasses.replace(terms, timeout_seconds=left)
+            await self._post_in_session(live, parsed, exchange, terms)
         return exchange
 
     async def listen(
@@ -275,7 +283,12 @@ class SessionHost:
             case Request():
                 await self._requests.answer(live, parsed, exchange, terms)
             case _:
-                linked_traceparent = await self._hearing.take(live, parsed, terms.headers)
+                linked_traceparent = await self._hearing.take(
+                    live,
+                    parsed,
+                    terms.headers,
+                    again=terms.attempt.begun_before > 0,
+                )
                 exchange.finish(accepted_event(linked_traceparent))
 
     async def _post_alone(self, parsed: Envelope | Batch, exchange: Exchange, terms: Terms) -> None:
@@ -300,7 +313,9 @@ class SessionHost:
         # First what may fail as a whole; once a request has begun, the batch has begun.
         for message in batch.messages:
             if not isinstance(message, Request):
-                await self._hearing.take(live, message, terms.headers)
+                await self._hearing.take(
+                    live, message, terms.headers, again=terms.attempt.begun_before > 0
+                )
         if requests:
             self._requests.answer_batch(live, requests, exchange, terms)
         else:
@@ -346,9 +361,10 @@ class SessionHost:
 
     async def _stop_calls(self) -> None:
         running = [self._requests.alone, *(live.calls for live in self.sessions.live())]
-        await self._requests.stop(None)
-        for live in self.sessions.live():
-            await self._requests.stop(live)
+        async with asyncio.TaskGroup() as stopping:
+            stopping.create_task(self._requests.stop(None))
+            for live in self.sessions.live():
+                stopping.create_task(self._requests.stop(live))
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 for calls in running:

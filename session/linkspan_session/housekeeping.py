@@ -69,10 +69,13 @@ class Housekeeping:
         clock = asyncio.get_running_loop().time
         swept_at = clock() - self._sweep_seconds
         while True:
-            await self.tend()
-            if clock() - swept_at >= self._sweep_seconds:
-                swept_at = clock()
-                await self.sweep()
+            try:
+                await self.tend()
+                if clock() - swept_at >= self._sweep_seconds:
+                    swept_at = clock()
+                    await self.sweep()
+            except Exception:  # it must not end the server
+                logger.exception("a round failed; the next one tries again")
             await asyncio.sleep(self._round_seconds)
 
     async def tend(self) -> None:
@@ -83,6 +86,8 @@ class Housekeeping:
             self._too_many = excess(self._lease.node, self._weighed)
         moved = 0
         for live in self._sessions.live():
+            if not self._lease.store_answers:  # each would wait for it in turn
+                return
             idle_seconds = now - live.used_at
             if not live.idle:
                 with suppress(SessionMovedError):  # the directory has let go of it
@@ -103,12 +108,12 @@ class Housekeeping:
         try:
             while True:
                 now = self._now_millis()
-                expired = await self._store.expire(
+                done = await self._store.expire(
                     now, keep_until_millis=now + KEEP_CLOSED_MILLIS, limit=_SWEEP_LIMIT
                 )
-                if expired:
-                    logger.info("%d sessions expired", expired)
-                if expired < _SWEEP_LIMIT:
+                if done:
+                    logger.info("%d sessions expired, or were removed", done)
+                if done < _SWEEP_LIMIT:
                     return
         except StoreUnavailableError:
             logger.debug("sessions expire later: the store does not answer")

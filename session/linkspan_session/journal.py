@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 
-from linkspan_session.errors import NotOwnerError, SessionMovedError
+from linkspan_session.errors import NotOwnerError, RecordTooNewError, SessionMovedError
 from linkspan_session.store import (
     Changes,
     Ownership,
@@ -56,7 +56,7 @@ class Journal:
         try:
             async with self._turn:
                 version = await self._commit_whole(changes)
-        except NotOwnerError:
+        except (NotOwnerError, RecordTooNewError):  # who wrote what is too new owns it by now
             commit_log.debug(
                 "refused session=%s epoch=%d owner=%s",
                 self._digest,

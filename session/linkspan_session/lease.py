@@ -64,6 +64,11 @@ class Lease:
         self._renewing = asyncio.Lock()
 
     @property
+    def store_answers(self) -> bool:
+        """Whether the store answered when it was last asked for the lease."""
+        return self._store_answers is True
+
+    @property
     def fresh(self) -> bool:
         """Whether nobody can have taken over from this server."""
         return self._fresh_until is not None and self._clock() < self._fresh_until
@@ -92,6 +97,9 @@ class Lease:
                 async with self._renewing:
                     await self._renew()
             except StoreUnavailableError:
+                pause = min(pause, _RETRY_SECONDS)
+            except Exception:  # it must not end the server
+                logger.exception("the lease cannot be renewed; trying on")
                 pause = min(pause, _RETRY_SECONDS)
             await asyncio.sleep(pause)
 

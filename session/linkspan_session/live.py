@@ -20,6 +20,7 @@ from linkspan_session.asks import Asks
 from linkspan_session.calls import RunningCalls
 from linkspan_session.errors import (
     EventUnknownError,
+    SessionElsewhereError,
     SessionError,
     SessionMovedError,
     StoreUnavailableError,
@@ -108,10 +109,8 @@ class LiveSession:
         self.data = SessionData(
             self.journal.read_storage, self._commit_storage, max_bytes=max_storage_bytes
         )
-        self.kept_preferences = record.preferences
-        """The preferences on record; those of `record` may be ahead."""
-        self.settling = 0
-        """How many requests are about to put preferences on record."""
+        self.preferences_turn = asyncio.Lock()
+        """Held by the request that is changing the preferences, until they are on record."""
         self.calls = RunningCalls(tasks)
         self.asks = Asks()
         self.ended = False
@@ -199,7 +198,7 @@ class LiveSession:
         if not request_key:
             return None
         for stream in self._streams.values():
-            if stream.record.request_key == request_key:
+            if stream.record.request_key == request_key and not stream.over:
                 return stream
         return None
 
@@ -220,20 +219,24 @@ class LiveSession:
             stream = self._streams.get(stream_id)
         if stream is not None:
             await stream.attach(exchange, after=sequence)
+            if self.ended:  # or was lost, meanwhile
+                raise SessionElsewhereError("")
             return
         record = await self.journal.get_stream(stream_id)
         if record is None:
             raise EventUnknownError
         await self.replay(record, exchange, after=sequence)
 
-    async def replay(self, record: StreamRecord, exchange: Exchange, *, after: int) -> None:
+    async def replay(
+        self, record: StreamRecord, exchange: Exchange, *, after: int, gaps: bool = False
+    ) -> None:
         """Let a client read a stream that nothing here writes to any more.
 
         Raises:
             EventUnknownError: What follows the event is no longer on record.
         """
         stream = EventStream(self.journal, record, self.resumption, None, opened=True)
-        await stream.attach(exchange, after=after)
+        await stream.attach(exchange, after=after, gaps=gaps)
         if record.finished or record.request_id is None:
             stream.close_reader()
         else:  # its handler went with the process that ran it
@@ -270,6 +273,8 @@ class LiveSession:
         stream = await self._listening_stream(create=True)
         if stream is not None:
             await stream.attach(exchange, after=None)
+        if stream is None or self.ended:  # it ended, or was lost, meanwhile
+            raise SessionElsewhereError("")
 
     def stop_listening(self) -> None:
         """End what reads the listening stream, if anybody does."""

@@ -15,7 +15,13 @@ from typing import Final
 from linkspan_contract.envelope import INVALID_REQUEST, Request
 from linkspan_session.answers import CANCELLED, LOST, SHUTTING_DOWN, Closing, Failed, HeaderPairs
 from linkspan_session.calls import RunningCall, RunningCalls, Settlement
-from linkspan_session.errors import EventUnknownError, SessionMovedError, TooManyRequestsError
+from linkspan_session.errors import (
+    EventUnknownError,
+    SessionElsewhereError,
+    SessionError,
+    SessionMovedError,
+    TooManyRequestsError,
+)
 from linkspan_session.events import answer_event
 from linkspan_session.exchange import Exchange
 from linkspan_session.hosting_context import HostingContext, lending
@@ -122,10 +128,10 @@ class Requests:
             running = live.stream_of(terms.attempt.key)
             match decide(running_here=running is not None, on_record=on_record):
                 case Again.JOIN if running is not None:
-                    await running.attach(exchange, after=_seen(running.record, terms.attempt))
+                    await _join(running, exchange, terms.attempt)
                     return
                 case Again.REPLAY if on_record is not None:
-                    await live.replay(on_record, exchange, after=_seen(on_record, terms.attempt))
+                    await _replay(live, on_record, exchange, terms.attempt)
                     return
                 case _:
                     if not await self._is_harmless(live, request):
@@ -133,10 +139,10 @@ class Requests:
                         return
                     running = live.stream_of(terms.attempt.key)
                     if running is not None:  # somebody else has sent it again meanwhile
-                        await running.attach(exchange, after=_seen(running.record, terms.attempt))
+                        await _join(running, exchange, terms.attempt)
                         return
         if live.ended:
-            raise SessionMovedError  # or ended: whoever asks again is told
+            raise SessionElsewhereError("")  # or ended: whoever asks again is told
         if len(live.calls) >= self._max_in_flight:
             raise TooManyRequestsError
         quiet = terms.single_answer or request.method == "initialize"
@@ -157,17 +163,16 @@ class Requests:
 
         Raises:
             TooManyRequestsError: There is no room for all of them; none was begun.
-            SessionMovedError: The session is going; none was begun.
+            SessionElsewhereError: The session is going; none was begun.
         """
         if live.ended:
-            raise SessionMovedError
+            raise SessionElsewhereError("")
         if len(live.calls) + len(requests) > self._max_in_flight:
             raise TooManyRequestsError
         stream = BatchStream(exchange, len(requests), live.journal)
         for request in requests:
             if terms.attempt.begun_before and request.method not in HARMLESS_METHODS:
-                answer = answer_event(request.id, LOST)
-                self._tasks.create_task(stream.finish(answer))
+                self._tasks.create_task(_finish(stream, request, LOST))
             else:
                 self._start(live, request, stream, terms)
 
@@ -185,8 +190,7 @@ class Requests:
         if request.method == "initialize":
             known = live.record.handshake is not None and not terms.attempt.begun_before
             if live.initializing or known:
-                answer = answer_event(request.id, _ALREADY_INITIALIZED)
-                return self._tasks.create_task(stream.finish(answer))
+                return self._tasks.create_task(_finish(stream, request, _ALREADY_INITIALIZED))
             live.initializing = True
             settlement = SettledHandshake(live, storage, self._expires_millis(), self._end_session)
         outlet = SilentOutlet(stream) if terms.single_answer else CallOutlet(stream, live.asks)
@@ -241,6 +245,15 @@ class Requests:
         # MCP 2026-07-28, basic/transports: closing the response stream cancels the request.
         exchange.on_detach = partial(running.stop, CANCELLED)
 
+    async def restore(self, live: LiveSession) -> None:
+        """Tell the hosted server what the client of a session that wakes had asked for."""
+        storage = HandlerStorage(live.data)  # to read: what is written now was written before
+        try:
+            with lending(HostingContext(live.record.principal, self._task_runner, storage)):
+                await self._hosted.restore(live.connection, live.record.preferences)
+        finally:
+            storage.discard()
+
     # --- the end ---------------------------------------------------------------------------------
 
     async def stop(self, live: LiveSession | None) -> None:
@@ -256,6 +269,14 @@ class Requests:
         running.stop(SessionMovedError() if harmless else SHUTTING_DOWN)
 
 
+async def _finish(stream: AnswerStream, request: Request, answer: Failed) -> None:
+    """Answer a request that does not run; what fails is told to who reads it."""
+    try:
+        await stream.finish(answer_event(request.id, answer))
+    except SessionError as error:
+        stream.fail(error)
+
+
 async def _give_up(
     live: LiveSession,
     on_record: StreamRecord | None,
@@ -268,7 +289,17 @@ async def _give_up(
     if on_record is None:
         exchange.finish(answer_event(request.id, LOST))
     else:
-        await live.replay(on_record, exchange, after=_seen(on_record, attempt))
+        await _replay(live, on_record, exchange, attempt)
+
+
+async def _join(running: EventStream, exchange: Exchange, attempt: Attempt) -> None:
+    await running.attach(exchange, after=_seen(running.record, attempt), gaps=True)
+
+
+async def _replay(
+    live: LiveSession, on_record: StreamRecord, exchange: Exchange, attempt: Attempt
+) -> None:
+    await live.replay(on_record, exchange, after=_seen(on_record, attempt), gaps=True)
 
 
 async def _take_up(
@@ -278,9 +309,9 @@ async def _take_up(
     seen = _seen(on_record, attempt)
     stream = live.take_up(on_record)
     try:
-        await stream.attach(exchange, after=seen)
+        await stream.attach(exchange, after=seen, gaps=True)
         if live.ended:
-            raise SessionMovedError  # noqa: TRY301 - as all that keeps it from beginning
+            raise SessionElsewhereError("")  # noqa: TRY301 - as all that keeps it from beginning
     except BaseException:
         live.drop(stream)
         raise

@@ -31,6 +31,16 @@ HARMLESS_METHODS: Final = frozenset(
 )
 """The methods that only read, or that set what they set already (MCP 2024-11-05 to 2026-07-28)."""
 
+HARMLESS_NOTIFICATIONS: Final = frozenset(
+    {
+        "notifications/cancelled",
+        "notifications/initialized",
+        "notifications/progress",
+        "notifications/roots/list_changed",
+    }
+)
+"""The notifications of the protocol, which say what is so and may be said twice."""
+
 TOOL_METHOD: Final = "tools/call"
 
 

@@ -17,7 +17,12 @@ from linkspan.session.v1 import session_service_pb2 as service
 from linkspan.session.v1.session_service_pb2_grpc import SessionServiceServicer
 from linkspan_contract import limits
 from linkspan_contract.status import make_status
-from linkspan_session.errors import InvalidRequestError, SessionElsewhereError, SessionError
+from linkspan_session.errors import (
+    EventUnknownError,
+    InvalidRequestError,
+    SessionElsewhereError,
+    SessionError,
+)
 from linkspan_session.exchange import Exchange
 from linkspan_session.host import SessionHost
 from linkspan_session.requests import Attempt
@@ -66,9 +71,9 @@ class SessionServicer(SessionServiceServicer):
         """Do one thing for a client, and stream what comes of it."""
         try:
             exchange = await self._open(request, context)
-            # Says that the request was taken: from here on its client may go away.
-            await context.send_initial_metadata(())
             try:
+                # Says that the request was taken: from here on its client may go away.
+                await context.send_initial_metadata(())
                 async for event in exchange.events():
                     yield event
             finally:
@@ -192,6 +197,8 @@ def _attempt(message: service.Attempt) -> Attempt:
         raise InvalidRequestError("attempt.key: must be at most 64 characters of visible ASCII")
     if message.begun_before < 0:
         raise InvalidRequestError("attempt.begun_before: must not be negative")
+    if len(message.seen_event_id) > limits.MAX_EVENT_ID_CHARS:
+        raise EventUnknownError
     return Attempt(message.key, message.begun_before, message.seen_event_id)
 
 

@@ -16,6 +16,9 @@ from linkspan_session.live import LiveSession
 from linkspan_session.storage.handler import HandlerStorage
 from linkspan_session.store import Changes, Handshake, Preferences
 
+_PREFERRING: Final = frozenset({"logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
+"""The methods that change what a client has asked of its session."""
+
 _MAX_SUBSCRIPTIONS: Final = 1000
 _MAX_URI_CHARS: Final = 2048
 
@@ -27,7 +30,8 @@ class Settled:
         self._live = live
         self._request = request
         self._storage = storage
-        self._wanted = live.record.preferences
+        self._preferences: Preferences | None = None
+        self._has_turn = False
         self._sure = True
         """Whether it is known what is on record."""
 
@@ -38,35 +42,42 @@ class Settled:
                 raise self._storage.failure
             return None
         writes = await self._storage.pending()
-        # Memory goes ahead, so that of two requests at once neither forgets what the other set.
-        wanted = replace(
-            preferences_after(self._live.record.preferences, self._request),
-            scratch_json=scratch_of(self._live.connection),
-        )
-        self._live.record = replace(self._live.record, preferences=wanted)
-        if not writes and wanted == self._live.kept_preferences and not self._live.settling:
+        preferences = await self._new_preferences()
+        if not writes and preferences is None:
             return None
-        self._wanted = wanted
         self._sure = False
-        self._live.settling += 1
-        return Changes(storage=writes, preferences=wanted)
+        return Changes(storage=writes, preferences=preferences)
 
     def committed(self) -> None:
         """See `Settlement.committed`."""
-        self._settle()
+        self._sure = True
         self._storage.committed()
-        self._live.kept_preferences = self._wanted
+        if self._preferences is not None:
+            self._live.record = replace(self._live.record, preferences=self._preferences)
 
     def over(self) -> None:
         """See `Settlement.over`."""
         self._storage.discard()
+        if self._has_turn:
+            self._live.preferences_turn.release()
         if not self._sure:  # the store may have done it and not come to say so
-            self._settle()
             self._live.data.forget()
 
-    def _settle(self) -> None:
-        self._sure = True
-        self._live.settling -= 1
+    async def _new_preferences(self) -> Preferences | None:
+        """Return the preferences as the request has left them; None if it has not changed them.
+
+        Of two requests that change them at once, the second waits until the first is on record.
+        """
+        scratch = scratch_of(self._live.connection)
+        before = self._live.record.preferences
+        if self._request.method not in _PREFERRING and scratch == before.scratch_json:
+            return None
+        await self._live.preferences_turn.acquire()
+        self._has_turn = True
+        before = self._live.record.preferences
+        after = replace(preferences_after(before, self._request), scratch_json=scratch)
+        self._preferences = None if after == before else after
+        return self._preferences
 
 
 class SettledHandshake:

@@ -172,6 +172,11 @@ class EventStream:
         self._turn = asyncio.Lock()
 
     @property
+    def over(self) -> bool:
+        """Whether nothing more is written to it."""
+        return self._over
+
+    @property
     def has_reader(self) -> bool:
         """Whether somebody reads right now."""
         return self._exchange is not None and self._exchange.open
@@ -253,12 +258,13 @@ class EventStream:
             recorded = await self._put_on_record(event, last=False)
             return self.offer(event) or recorded
 
-    async def attach(self, exchange: Exchange, *, after: int | None) -> None:
+    async def attach(self, exchange: Exchange, *, after: int | None, gaps: bool = False) -> None:
         """Let a reader read: what it missed, then what is new. The one before it ends.
 
         Args:
             exchange: The reader.
             after: The number of the last event it has seen; None for what is new only.
+            gaps: Whether it will do if not all that follows is kept: the answer matters more.
 
         Raises:
             EventUnknownError: There is no such event, or what follows it is not kept any more.
@@ -272,7 +278,7 @@ class EventStream:
                 return
             if not self._kept:
                 raise EventUnknownError
-            missed = await read_missed(self._journal, self.record, after, self._sequence)
+            missed = await read_missed(self._journal, self.record, after, self._sequence, gaps=gaps)
             seen = self._sequence if after is None else after
             exchange.offer(self._opened_event(seen, resumed=after is not None))
             for event in missed:
@@ -284,7 +290,7 @@ class EventStream:
                 self._exchange = exchange
 
     async def _open(self) -> None:
-        if self._opened:
+        if self._opened or self._over:
             return
         self._opened = True
         if self._kept:
@@ -352,7 +358,7 @@ class EventStream:
 
 
 async def read_missed(
-    journal: Journal, stream: StreamRecord, after: int | None, newest: int
+    journal: Journal, stream: StreamRecord, after: int | None, newest: int, *, gaps: bool = False
 ) -> list[HandleRequestResponse]:
     """Read what a reader missed, as events; nothing if `after` is None.
 
@@ -364,7 +370,7 @@ async def read_missed(
     if after > newest:
         raise EventUnknownError
     kept = await journal.read_events(stream.stream_id, after=after)
-    if after < newest and (not kept or kept[0][0] != after + 1):
+    if after < newest and not gaps and (not kept or kept[0][0] != after + 1):
         raise EventUnknownError
     return [HandleRequestResponse(message=Message.FromString(message)) for _, message in kept]
 

@@ -9,7 +9,7 @@ redirect; what has not succeeded for `retry_for` seconds is given up.
 |---|---|---|
 | SESSION_ELSEWHERE, with an owner | no | that owner |
 | SESSION_ELSEWHERE, without | no | any server |
-| DRAINING, OVERLOADED | no | who is placed; after a refusal by that one, any server |
+| DRAINING, OVERLOADED, RECORD_TOO_NEW | no | who is placed; after a refusal by that one, any server |
 | OWNER_UNREACHABLE | no | who is placed, once the owner's lease may be over |
 | STORE_UNAVAILABLE | no | who is placed, for a second at most |
 | SESSION_MOVED | perhaps | who is placed |
@@ -65,6 +65,7 @@ _BY_REASON: Final[Mapping[ErrorReason.ValueType, Rule]] = MappingProxyType(
         ErrorReason.ERROR_REASON_SESSION_ELSEWHERE: _REDIRECT,
         ErrorReason.ERROR_REASON_DRAINING: _REFUSED,
         ErrorReason.ERROR_REASON_OVERLOADED: _REFUSED,
+        ErrorReason.ERROR_REASON_RECORD_TOO_NEW: _REFUSED,
         ErrorReason.ERROR_REASON_OWNER_UNREACHABLE: Rule(),
         ErrorReason.ERROR_REASON_STORE_UNAVAILABLE: Rule(within_seconds=STORE_SECONDS),
         ErrorReason.ERROR_REASON_SESSION_MOVED: Rule(begun=True),

@@ -198,7 +198,7 @@ class Answer:
             self._sends.attempts.succeeded()
         if self._ended or self._has_gap():
             self._end()
-            raise SessionCallError(read_failure(error))
+            raise SessionCallError(read_failure(error), in_doubt=not self._listening)
         self._call = None
         try:
             await self._sends.after(error)

@@ -175,6 +175,8 @@ class Relay:
 
     async def _open_stream(self, opened: StreamOpened) -> None:
         self.span.link(opened.linked_traceparent)
+        if not self._accepted.event_stream:  # it gets the answer alone, whatever that took
+            return
         if not self.reply.streaming:
             await self.reply.begin_stream(self.headers)
         if opened.event_id:
@@ -182,7 +184,8 @@ class Relay:
 
     async def _forward_message(self, message: Message) -> None:
         if message.kind not in _FINAL_KINDS:
-            await self._stream(message)
+            if self._accepted.event_stream:
+                await self._stream(message)
             return
         status: int = HTTPStatus.OK
         if message.kind == MessageKind.MESSAGE_KIND_ERROR:

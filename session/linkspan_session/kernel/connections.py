@@ -31,10 +31,8 @@ def scratch_of(connection: Connection) -> str:
     """
     if not connection.state:
         return ""
-    try:
-        text = json.dumps(connection.state, allow_nan=False, sort_keys=True)
-    except (TypeError, ValueError, RecursionError):
-        return ""
+    kept = {key: value for key, value in connection.state.items() if _is_json(value)}
+    text = json.dumps(kept, allow_nan=False, sort_keys=True) if kept else ""
     return text if len(text) <= _MAX_SCRATCH_BYTES else ""
 
 
@@ -47,3 +45,11 @@ def client_of(handshake: Handshake) -> tuple[str, str]:
 def has_priming_events(protocol_version: str) -> bool:
     """Tell whether clients of a version know streams that open with an event id (SEP-1699)."""
     return is_version_at_least(protocol_version, "2025-11-25")
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

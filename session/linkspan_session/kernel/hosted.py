@@ -27,7 +27,6 @@ from mcp_types import InitializeRequestParams
 
 from linkspan_contract.envelope import INTERNAL_ERROR, JsonObject, Request
 from linkspan_session.answers import (
-    TIMED_OUT,
     Answer,
     Failed,
     HeaderPairs,
@@ -42,8 +41,8 @@ logger = logging.getLogger(__name__)
 
 _META: Final = "_meta"
 _MAX_TOOL_PAGES: Final = 50
-_RESTORE_SECONDS: Final = 2.0
-"""How long the hosted server may take to hear one thing that a client had asked for."""
+_RESTORE_SECONDS: Final = 5.0
+"""How long the hosted server may take to hear all that a client had asked for."""
 
 
 class _Unfolded(dict[str, str]):
@@ -98,17 +97,18 @@ class HostedServer:
         ]
         if preferences.log_level:
             asked.insert(0, ("logging/setLevel", {"level": preferences.log_level}))
-        for method, params in asked:
-            call = Call(Nowhere(), request_id="restored", params=params, headers=())
-            try:
-                async with asyncio.timeout(_RESTORE_SECONDS):
-                    answer = await self.answer(
-                        connection, call, Request("restored", method, params)
-                    )
-            except TimeoutError:
-                answer = TIMED_OUT
-            if isinstance(answer, Failed):
-                logger.warning("%s was refused to a session that woke: %s", method, answer.message)
+        try:
+            async with asyncio.timeout(_RESTORE_SECONDS):
+                for method, params in asked:
+                    await self._ask_again(connection, method, params)
+        except TimeoutError:
+            logger.warning("a session woke without all that its client had asked for: too slow")
+
+    async def _ask_again(self, connection: Connection, method: str, params: JsonObject) -> None:
+        call = Call(Nowhere(), request_id="restored", params=params, headers=())
+        answer = await self.answer(connection, call, Request("restored", method, params))
+        if isinstance(answer, Failed):
+            logger.warning("%s was refused to a session that woke: %s", method, answer.message)
 
     async def tool(
         self, connection: Connection | None, request: Request, name: str

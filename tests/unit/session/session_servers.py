@@ -236,7 +236,14 @@ class SessionServer:
             clock=clock.now,
         )
         self.sessions: Final = SessionDirectory(
-            hosted, self.store, self.lease, tasks, STREAMS, limits, clock.now_millis
+            hosted,
+            self.store,
+            self.lease,
+            tasks,
+            STREAMS,
+            limits,
+            clock.now_millis,
+            lambda live: hosted.restore(live.connection, live.record.preferences),
         )
 
     async def create(self, name: str, principal: Principal = ADA) -> LiveSession:

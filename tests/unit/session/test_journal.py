@@ -52,7 +52,9 @@ def test_commits_are_written_in_the_order_of_the_calls(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
-def test_whoever_goes_away_while_it_commits_keeps_its_turn_until_that_is_done(tmp_path: Path) -> None:
+def test_whoever_goes_away_while_it_commits_keeps_its_turn_until_that_is_done(
+    tmp_path: Path,
+) -> None:
     async def scenario(fleet: Fleet) -> None:
         here, journal, _ = await written(fleet)
         gate = here.store.hold_before("commit")

@@ -133,8 +133,8 @@ Global___Principal: _TypeAlias = Principal  # noqa: Y015
 
 @_typing.final
 class Session(_message.Message):
-    """What is on record about a session. Holds no secret and none of the client's data beyond the name
-    and version that it gave of itself.
+    """What is on record about a session. The id is as good as a key to it. Holds none of the client's
+    data beyond the name and version that it gave of itself.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
