@@ -237,7 +237,7 @@ class SessionDirectory:
         try:
             await self._restore(live)
         except BaseException:  # half a session is none: whoever comes next claims it anew
-            self._tasks.create_task(self._give_back(live))
+            await asyncio.shield(self._tasks.create_task(self._give_back(live)))
             raise
         if live.ended:  # lost already: what the server said meanwhile could not be written
             raise SessionElsewhereError("")
@@ -329,8 +329,12 @@ class SessionDirectory:
 
     async def _give_back(self, live: LiveSession) -> None:
         """Let go of a session that nobody has found here."""
-        with suppress(SessionError):
+        try:
             await live.journal.commit(Changes(release=True))
+        except SessionMovedError:
+            return  # `_lose` has let go of it
+        except SessionError:
+            logger.debug("a session that did not wake keeps its owner: the store does not answer")
         await self._hosted.disconnect(live.connection)
 
     async def _make_room(self, coming: SessionId) -> None:

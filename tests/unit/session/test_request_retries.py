@@ -7,7 +7,11 @@ import pytest
 from tests.unit.session.session_servers import ADA, Fleet, Gate, run, until
 
 from linkspan_contract.envelope import Request
-from linkspan_session.errors import EventUnknownError, SessionMovedError, StoreUnavailableError
+from linkspan_session.errors import (
+    EventUnknownError,
+    SessionElsewhereError,
+    StoreUnavailableError,
+)
 from linkspan_session.exchange import Exchange
 from linkspan_session.live import LiveSession
 from linkspan_session.requests import Attempt, Requests, Terms
@@ -114,7 +118,7 @@ def test_nothing_begins_in_a_session_that_is_ended_or_lost(tmp_path: Path) -> No
         made = await desk(fleet)
         made.live.end()
         for attempt in (AGAIN, Attempt("another-key")):
-            with pytest.raises(SessionMovedError):
+            with pytest.raises(SessionElsewhereError):
                 await made.answer(attempt)
         assert fleet.app.called == 0
 

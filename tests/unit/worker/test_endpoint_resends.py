@@ -124,7 +124,7 @@ def test_a_stream_that_cannot_go_on_ends_with_an_error_if_its_client_cannot_resu
             exchange = await call_tool(a)
             assert len(exchange.events) == 2
             error = json.loads(exchange.events[1].partition("data: ")[2])
-            assert (error["id"], error["error"]["code"]) == (1, -32603)
+            assert (error["id"], error["error"]["code"]) == (1, -32000), "it may have run"
 
     asyncio.run(main())
 
