@@ -77,6 +77,8 @@ class Claimant:
                 case Move.PROBE:
                     probed = await probe(owner)
                     logger.info("%s, which a worker could not reach, %s", owner, probed.value)
+                    if probed is Probed.REFUSES:
+                        await self._lease.take_from(owner)
                 case Move.WAIT:
                     found = await self._wait_for_lease(found, wait_until)
                 case Move.CLAIM:

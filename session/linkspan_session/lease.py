@@ -103,6 +103,16 @@ class Lease:
                 pause = min(pause, _RETRY_SECONDS)
             await asyncio.sleep(pause)
 
+    async def take_from(self, node: NodeId) -> None:
+        """Take a server's lease away, which is gone as far as can be seen.
+
+        If it is not, it finds out at its next renewal, and looks up each of its sessions anew.
+
+        Raises:
+            StoreUnavailableError: Nobody can tell.
+        """
+        await self._nodes.leave(node)
+
     async def leave(self) -> None:
         """Give the lease up, as far as the store can be had."""
         self._fresh_until = None
@@ -113,7 +123,10 @@ class Lease:
 
     async def _renew(self) -> None:
         asked_at = self._clock()
+        taken_away = False
         try:
+            if self._fresh_until is not None:
+                taken_away = not await self._nodes.is_alive(self.node)
             self.peers = await self._nodes.hold(
                 self.node, lease_seconds=self.seconds, live_sessions=self._live_sessions()
             )
@@ -124,7 +137,9 @@ class Lease:
         if self._fresh_until is None:
             await self._bury_predecessors()
         # The store may have heard of it as late as now, and the lease was over from then until now.
-        lapsed = self._fresh_until is not None and self._clock() >= self._fresh_until
+        lapsed = taken_away or (
+            self._fresh_until is not None and self._clock() >= self._fresh_until
+        )
         self._fresh_until = asked_at + self.seconds
         if lapsed:
             self.lapses += 1

@@ -203,10 +203,12 @@ class EventStream:
     ) -> None:
         """See `AnswerStream.finish`; an answer that came quickly and changed nothing is not kept.
 
-        One that did is on record with what it changed: a request that is sent again gets it.
+        One that did is on record with what it changed, and so is one that nobody is there to read:
+        a request that is sent again gets it.
         """
         async with self._turn:
-            if self._opened or (changes is not None and self.record.request_key):
+            wanted = changes is not None or not self.has_reader
+            if self._opened or (wanted and self.record.request_key):
                 await self._put_on_record(event, last=True, changes=changes)
             elif changes is not None:
                 await self._journal.commit(changes)

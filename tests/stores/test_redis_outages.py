@@ -12,6 +12,8 @@ import pytest
 from tests.stores.redis_backends import run, serves, warnings_of
 from tests.stores.scenarios import (
     CONTENT,
+    HOUR,
+    NOW,
     THERE,
     create,
     event,
@@ -158,6 +160,51 @@ def test_a_commit_that_was_given_up_is_told_from_one_that_never_was(server: Valk
         claimed = await store.sessions.claim(A, THERE, seen_epoch=1)
         assert claimed is not None
         assert await store.sessions.commit(writer(claimed), Changes(storage={"n": b"2"})) == 3
+
+    run(server.url, scenario)
+
+
+TOUCH = Changes(last_active_millis=NOW + 5, expires_millis=NOW + 2 * HOUR)
+
+
+@pytest.mark.parametrize("changes", [TOUCH, Changes()])
+def test_a_touch_that_was_given_up_and_done_costs_nobody_the_session(
+    server: ValkeyServer, changes: Changes
+) -> None:
+    async def scenario(store: RedisStore) -> None:
+        ownership = await create(store)
+        load_scripts(server)
+        server.hang()
+        with pytest.raises(StoreUnavailableError):
+            await store.sessions.commit(ownership, changes)
+        server.go_on()  # and now it does what it was asked
+        await until(lambda: serves(store), "the server")
+        assert (await seen(store)).version == 2
+        assert await store.sessions.commit(ownership, CONTENT) == 3
+        claimed = await store.sessions.claim(A, THERE, seen_epoch=1)
+        assert claimed is not None
+        with pytest.raises(NotOwnerError):
+            await store.sessions.commit(ownership, TOUCH)
+
+    run(server.url, scenario)
+
+
+def test_a_touch_does_not_cover_up_a_commit_that_was_given_up_and_done(
+    server: ValkeyServer,
+) -> None:
+    async def scenario(store: RedisStore) -> None:
+        ownership = await create(store)
+        load_scripts(server)
+        server.hang()
+        for changes in (Changes(storage={"late": b"1"}), TOUCH):
+            with pytest.raises(StoreUnavailableError):
+                await store.sessions.commit(ownership, changes)
+        server.go_on()
+        await until(lambda: serves(store), "the server")
+        for changes in (TOUCH, CONTENT):
+            with pytest.raises(NotOwnerError):
+                await store.sessions.commit(ownership, changes)
+            break
 
     run(server.url, scenario)
 

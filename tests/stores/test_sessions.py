@@ -391,8 +391,9 @@ def test_what_expires_is_kept_as_closed_and_then_removed(backend: Backend) -> No
         assert await sessions.stored_bytes((SessionId("a"),)) == {SessionId("a"): 0}
         assert await sessions.expire(kept - 1, keep_until_millis=kept, limit=9) == 0
         assert await seen(store) == there
-        assert await sessions.expire(kept, keep_until_millis=kept, limit=9) == 0
+        assert await sessions.expire(kept, keep_until_millis=kept, limit=9) == 1
         assert await sessions.get(SessionId("a")) is None
+        assert await sessions.expire(kept, keep_until_millis=kept, limit=9) == 0
         assert await sessions.create(record("a"), max_of_principal=1) is None
 
     run(backend, scenario)
@@ -409,10 +410,35 @@ def test_so_many_at_most_expire_at_once(backend: Backend) -> None:
         for closed, left in ((2, 3), (2, 1), (1, 0)):
             assert await sessions.expire(NOW, keep_until_millis=NOW + 1, limit=2) == closed
             assert len(await sessions.list_page(None, 10)) == left
-        for left in (3, 1, 0):
-            await sessions.expire(NOW + 1, keep_until_millis=NOW + 1, limit=2)
+        for removed, left in ((2, 3), (2, 1), (1, 0)):
+            assert await sessions.expire(NOW + 1, keep_until_millis=NOW + HOUR, limit=2) == removed
             there = [await sessions.get(SessionId(str(each))) for each in range(5)]
             assert len(there) - there.count(None) == left
+
+    run(backend, scenario)
+
+
+def test_expire_says_less_than_the_limit_only_when_nothing_is_left(backend: Backend) -> None:
+    if backend.expires_by_itself:
+        return
+
+    async def scenario(store: Store) -> None:
+        sessions = store.sessions
+        for each in range(5):
+            await create(store, f"closed-{each}", expires_millis=NOW - HOUR)
+        assert await sessions.expire(NOW - HOUR, keep_until_millis=NOW, limit=9) == 5
+        for each in range(3):
+            await create(store, f"due-{each}", expires_millis=NOW)
+            await create(store, f"later-{each}", expires_millis=NOW + HOUR)
+        rounds = 0
+        while await sessions.expire(NOW, keep_until_millis=NOW + HOUR, limit=2) == 2:
+            rounds += 1
+        assert rounds <= 4
+        for each in range(5):
+            assert await sessions.get(SessionId(f"closed-{each}")) is None
+        for each in range(3):
+            assert (await seen(store, f"due-{each}")).closed is Closed.EXPIRED
+            assert (await seen(store, f"later-{each}")).closed is None
 
     run(backend, scenario)
 

@@ -115,7 +115,7 @@ OLD_SESSIONS: Final = (
 
 
 @requirement("store.versions")
-@pytest.mark.parametrize("layout", [1, 2, 3])
+@pytest.mark.parametrize("layout", [1, 2, 3, 4])
 def test_a_file_of_an_older_layout_is_brought_to_this_one(
     sqlite: SqliteBackend, tmp_path: Path, layout: int
 ) -> None:
@@ -130,7 +130,7 @@ def test_a_file_of_an_older_layout_is_brought_to_this_one(
     assert sqlite.execute("PRAGMA integrity_check") == [("ok",)]
 
 
-@pytest.mark.parametrize("layout", [1, 2, 3])
+@pytest.mark.parametrize("layout", [1, 2, 3, 4])
 def test_the_sessions_of_an_older_file_live_on(sqlite: SqliteBackend, layout: int) -> None:
     async def scenario(store: Store) -> None:
         sessions = store.sessions
@@ -148,7 +148,7 @@ def test_the_sessions_of_an_older_file_live_on(sqlite: SqliteBackend, layout: in
     run(sqlite, scenario)
 
 
-@pytest.mark.parametrize("layout", [1, 2, 3])
+@pytest.mark.parametrize("layout", [1, 2, 3, 4])
 def test_the_sessions_of_an_older_file_are_counted_and_expire(
     sqlite: SqliteBackend, layout: int
 ) -> None:
@@ -171,7 +171,8 @@ def test_the_sessions_of_an_older_file_are_counted_and_expire(
     run(sqlite, scenario)
 
 
-def test_the_streams_of_an_older_file_live_on(sqlite: SqliteBackend) -> None:
+@pytest.mark.parametrize("layout", [3, 4])
+def test_the_streams_of_an_older_file_live_on(sqlite: SqliteBackend, layout: int) -> None:
     a = SessionId("a")
 
     def old(name: str, request_id: int | str | None, last: int = 0) -> StreamRecord:
@@ -196,7 +197,7 @@ def test_the_streams_of_an_older_file_live_on(sqlite: SqliteBackend) -> None:
         assert await sessions.read_events(a, "open", after=0) == [(2, b"x" * 20)]
         assert (await sessions.stored_bytes((a,)))[a] == 20
 
-    sqlite.put_layout(3)
+    sqlite.put_layout(layout)
     run(sqlite, scenario, max_log_bytes=25)
     assert sqlite.execute("SELECT session_id, finished_streams FROM sessions") == [
         ("a", 0),
@@ -205,7 +206,7 @@ def test_the_streams_of_an_older_file_live_on(sqlite: SqliteBackend) -> None:
     ]
 
 
-@pytest.mark.parametrize("layout", [2, 3])
+@pytest.mark.parametrize("layout", [2, 3, 4])
 def test_the_tasks_of_an_older_file_live_on(sqlite: SqliteBackend, layout: int) -> None:
     async def scenario(store: Store) -> None:
         task = await store.tasks.get(TaskId("task"), OLD + 1)

@@ -186,8 +186,11 @@ class Changes:
         expires_millis: From when on it counts as expired; None leaves it.
         streams: Streams to add; one that is there already stays as it is.
         events: Events to add, in order. What is over the session's bounds is dropped: first the
-            oldest finished streams that this commit does not write to, then the oldest events of
-            those that it does. The newest event of a stream stays, however large it is.
+            oldest events of a stream that this commit writes to, down to half of what is kept;
+            then the oldest finished streams that it does not write to; then all events of streams
+            that are open, but only earlier owners have written to, which can be gone on with all
+            the same; then the oldest events of what it writes to. The newest event of a stream
+            that it writes to stays, however large it is.
         storage: Values to set in the session's storage, by key; None deletes.
         release: Whether nobody owns the session afterwards.
         closed: Brings the session to its end: only the record itself stays, without an owner and
@@ -263,7 +266,8 @@ class SessionStore(Protocol):
             limit: How many to close, and how many to remove, at most.
 
         Returns:
-            How many were closed. A store that does this by itself returns 0.
+            How many it dealt with; fewer than `limit` means that nothing is left. A store that
+            does this by itself returns 0.
         """
         ...
 

@@ -19,6 +19,7 @@ from redis.exceptions import (
     ClusterDownError,
     ConnectionError,  # noqa: A004 - not the built-in one, of which it is no kind
     MovedError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
     TryAgainError,
@@ -79,16 +80,17 @@ class RedisServer:
         """
         connection = self._idle.pop() if self._idle else self._kind(**self._options)
         try:
-            if asking:
-                await connection.send_command("ASKING")
-                await connection.read_response()
-            await connection.send_command(*words, check_health=False)  # connects if need be
-            return cast("Any", await connection.read_response(disable_decoding=True))
+            return await _exchange(connection, words, asking=asking)
+        except ReadOnlyError:
+            # A replica now, which it stays: the address may lead to the master by now.
+            await connection.disconnect(nowait=True)
+            await self._drop_idle()
+            raise
         except ResponseError:
             raise
         except ConnectionError:
-            for idle in tuple(self._idle):  # the server has ended, most likely
-                await idle.disconnect(nowait=True)
+            await connection.disconnect(nowait=True)
+            await self._drop_idle()  # the server has ended, most likely
             raise
         except BaseException:
             await connection.disconnect(nowait=True)  # its answer would be taken for another's
@@ -97,6 +99,10 @@ class RedisServer:
             if self._closed:
                 await connection.disconnect(nowait=True)
             self._idle.append(connection)
+
+    async def _drop_idle(self) -> None:
+        for idle in tuple(self._idle):
+            await idle.disconnect(nowait=True)
 
     async def close(self) -> None:
         """Close all connections, those in use once they are not."""
@@ -194,6 +200,19 @@ class RedisCluster:
     async def _forget_all_but(self, holders: set[Node]) -> None:
         for node in self._servers.keys() - holders - set(self._address.nodes):
             await self._servers.pop(node).close()
+
+
+async def _exchange(connection: Connection, words: tuple[Word, ...], *, asking: bool) -> Any:
+    """Send a command over a connection, which is made if need be, and return the answer."""
+    try:
+        if asking:
+            await connection.send_command("ASKING")
+            await connection.read_response()
+        await connection.send_command(*words, check_health=False)  # connects if need be
+        return cast("Any", await connection.read_response(disable_decoding=True))
+    except RuntimeError as error:
+        # uvloop closes a connection that is reset; who writes to it is told so by this.
+        raise ConnectionError(f"the connection is closed: {error}") from error
 
 
 def _holding_of(answer: list[Any], asked: Node) -> _Holding:

@@ -7,7 +7,8 @@ which know no time. What it promises:
   hung or slow. Nothing is retried in the background, and a server that is away is asked again
   by the next call, so that serving resumes by itself.
 - A call whose connection broke is sent once more, over a new one. It may thus be executed twice:
-  every script that writes must be one that can be.
+  every script that writes must be one that can be. So is a call that a server refused because it
+  is no master any more.
 - An outage is logged once, and its end; no message holds a password.
 """
 
@@ -22,6 +23,7 @@ from redis.exceptions import (
     BusyLoadingError,
     ConnectionError,  # noqa: A004 - not the built-in one, of which it is no kind
     NoScriptError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -135,7 +137,7 @@ class RedisLink:
             return await self._client.execute(*words)
         except (AuthenticationError, BusyLoadingError):
             raise
-        except ConnectionError:
+        except (ConnectionError, ReadOnlyError):
             return await self._client.execute(*words)
 
 

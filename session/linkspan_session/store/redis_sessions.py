@@ -16,12 +16,14 @@ disagree lose nothing: events and storage a minute beyond the session's time, it
 A write that was not answered in time may have been done, or be done yet, so here an unavailable
 store may have changed something after all. A commit that was given up thus is voided by the next
 one of the same owner; if it was done before that, this raises `NotOwnerError`, since what the owner
-has in memory is not what is on record.
+has in memory is not what is on record. Not so one that only says how long the session lives: it may
+be done late, or never, as long as the owner is the same.
 """
 
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from linkspan_session.errors import (
@@ -180,7 +182,8 @@ class RedisSessionStore:
                 *_lists_of(changes),
             )
         except OutcomeUnknownError:
-            self._doubt(session_id, token)
+            if not _is_touch(changes):
+                self._doubt(session_id, token)
             raise
         word, rest = answered(answer)
         if word == "astray":
@@ -207,7 +210,7 @@ class RedisSessionStore:
             )
             if not due:
                 break
-        return done["closed"]
+        return max(done["closed"], done["gone"])
 
     async def list_page(self, after: tuple[int, SessionId] | None, limit: int) -> list[Found]:
         """See `SessionStore.list_page`."""
@@ -337,6 +340,11 @@ class RedisSessionStore:
         tokens = [each for each in self._in_doubt.pop(session_id, ()) if each not in given_up]
         if tokens:
             self._in_doubt[session_id] = tokens
+
+
+def _is_touch(changes: Changes) -> bool:
+    """Tell whether changes say at most how long the session lives."""
+    return replace(changes, last_active_millis=None, expires_millis=None) == Changes()
 
 
 def _lists_of(changes: Changes) -> list[Word]:

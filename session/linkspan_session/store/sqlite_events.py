@@ -11,6 +11,7 @@ from typing import Any, Final
 from linkspan_session.store.base import (
     MAX_FINISHED_STREAMS,
     EventRecord,
+    Ownership,
     SessionId,
     StreamRecord,
 )
@@ -22,12 +23,12 @@ _COLUMNS: Final = (
 )
 
 _COUNT: Final = (
-    "UPDATE streams SET last_sequence = ?, bytes = bytes + ? "
+    "UPDATE streams SET last_sequence = ?, bytes = bytes + ?, epoch = ? "
     "WHERE session_id = ? AND stream_id = ? AND last_sequence = ? AND NOT finished"
 )
 
 _COUNT_LAST: Final = (
-    "UPDATE streams SET last_sequence = ?, bytes = bytes + ?, finished = 1 "
+    "UPDATE streams SET last_sequence = ?, bytes = bytes + ?, epoch = ?, finished = 1 "
     "WHERE session_id = ? AND stream_id = ? AND last_sequence = ? AND NOT finished"
 )
 
@@ -61,7 +62,7 @@ def add_streams(
 
 def add_events(
     connection: sqlite3.Connection,
-    session_id: SessionId,
+    ownership: Ownership,
     events: Iterable[EventRecord],
     usage: Usage,
 ) -> None:
@@ -70,10 +71,15 @@ def add_events(
     Raises:
         ValueError: There is no such stream, it is finished, or the number is not its next one.
     """
+    session_id = ownership.session_id
     for event in events:
+        size = len(event.message)
         written = connection.execute(
             _COUNT_LAST if event.last else _COUNT,
-            (event.sequence, len(event.message), session_id, event.stream_id, event.sequence - 1),
+            (
+                *(event.sequence, size, ownership.epoch),
+                *(session_id, event.stream_id, event.sequence - 1),
+            ),
         )
         if not written.rowcount:
             raise ValueError(f"event {event.sequence} does not follow in its stream")
@@ -81,23 +87,27 @@ def add_events(
             "INSERT INTO events (session_id, stream_id, sequence, message) VALUES (?, ?, ?, ?)",
             (session_id, event.stream_id, event.sequence, event.message),
         )
-        usage.log_bytes += len(event.message)
+        usage.log_bytes += size
         usage.finished_streams += event.last
 
 
 def make_room(
     connection: sqlite3.Connection,
-    session_id: SessionId,
+    ownership: Ownership,
     events: Iterable[EventRecord],
     usage: Usage,
     max_log_bytes: int,
 ) -> None:
-    """Drop what is over the bounds, once events were added.
-
-    Finished streams go first, by age, but not one that was written to just now; then events, by
-    age, of those that were written to. The newest event of a stream stays, however large it is.
-    """
+    """Drop what is over the bounds, once events were added; see `Changes.events` for the order."""
+    session_id = ownership.session_id
     written = dict.fromkeys(event.stream_id for event in events)
+    for stream_id in written:
+        if usage.log_bytes <= max_log_bytes:
+            break
+        spare = _bytes_of(connection, session_id, stream_id) - max_log_bytes // 2
+        over = min(usage.log_bytes - max_log_bytes, spare)
+        if over > 0:
+            usage.log_bytes -= _drop_oldest(connection, session_id, stream_id, over)
     while usage.finished_streams > MAX_FINISHED_STREAMS or usage.log_bytes > max_log_bytes:
         oldest = _oldest_finished(connection, session_id, written.keys())
         if oldest is None:
@@ -108,6 +118,13 @@ def make_room(
         )
         usage.finished_streams -= 1
         usage.log_bytes -= size
+    if usage.log_bytes <= max_log_bytes:
+        return
+    for stream_id, size in _left_behind(connection, ownership):
+        _drop_events(connection, session_id, stream_id)
+        usage.log_bytes -= size
+        if usage.log_bytes <= max_log_bytes:
+            return
     for stream_id in written:
         over = usage.log_bytes - max_log_bytes
         if over > 0:
@@ -158,6 +175,35 @@ def _oldest_finished(
         (session_id, len(but_not) + 1),
     ).fetchall()
     return next((row for row in rows if row[0] not in but_not), None)
+
+
+def _bytes_of(connection: sqlite3.Connection, session_id: SessionId, stream_id: str) -> int:
+    row = connection.execute(
+        "SELECT bytes FROM streams WHERE session_id = ? AND stream_id = ?", (session_id, stream_id)
+    ).fetchone()
+    return int(row[0])
+
+
+def _left_behind(
+    connection: sqlite3.Connection, ownership: Ownership
+) -> list[tuple[str, int]]:
+    """Return open streams that only earlier owners have written to, and their sizes, by age."""
+    return connection.execute(
+        "SELECT stream_id, bytes FROM streams WHERE session_id = ? AND NOT finished "
+        "AND epoch < ? AND bytes > 0 ORDER BY created_millis, stream_id",
+        (ownership.session_id, ownership.epoch),
+    ).fetchall()
+
+
+def _drop_events(connection: sqlite3.Connection, session_id: SessionId, stream_id: str) -> None:
+    """Drop all events of a stream, which can still be gone on with."""
+    key = (session_id, stream_id)
+    connection.execute("DELETE FROM events WHERE session_id = ? AND stream_id = ?", key)
+    connection.execute(
+        "UPDATE streams SET first_sequence = last_sequence + 1, bytes = 0 "
+        "WHERE session_id = ? AND stream_id = ?",
+        key,
+    )
 
 
 def _drop_oldest(

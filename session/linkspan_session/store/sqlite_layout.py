@@ -2,7 +2,8 @@
 
 `PRAGMA user_version` counts the layouts. Invariants that the stores keep between tables and rows:
 `sessions.log_bytes`, `.storage_bytes` and `.finished_streams` are sums over the session's own rows
-in `streams` and `storage`; `principals.open_sessions` counts the sessions that are not closed.
+in `streams` and `storage`; `principals.open_sessions` counts the sessions that are not closed;
+`streams.epoch` is that of the owner that wrote an event last, 0 before the first.
 """
 
 import sqlite3
@@ -132,7 +133,11 @@ _OWNERSHIP: Final = """
     DROP TABLE task_runners;
 """
 
-_MIGRATIONS: Final = (_SESSIONS, _TASKS, _STREAMS, _OWNERSHIP)
+_STREAM_OWNERS: Final = """
+    ALTER TABLE streams ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+"""
+
+_MIGRATIONS: Final = (_SESSIONS, _TASKS, _STREAMS, _OWNERSHIP, _STREAM_OWNERS)
 """What takes the file from each version of its layout to the next."""
 
 

@@ -192,13 +192,14 @@ def select_due(connection: sqlite3.Connection, now_millis: int, limit: int) -> l
     return [SessionId(session_id) for (session_id,) in rows]
 
 
-def remove_closed(connection: sqlite3.Connection, now_millis: int, limit: int) -> None:
-    """Remove records of closed sessions that have been kept long enough."""
-    connection.execute(
+def remove_closed(connection: sqlite3.Connection, now_millis: int, limit: int) -> int:
+    """Remove records of closed sessions that have been kept long enough; returns how many."""
+    removed = connection.execute(
         "DELETE FROM sessions WHERE session_id IN (SELECT session_id FROM sessions "
         "WHERE closed IS NOT NULL AND expires_millis <= ? AND record_version <= ? LIMIT ?)",
         (now_millis, RECORD_VERSION, limit),
     )
+    return removed.rowcount
 
 
 def open_sessions(connection: sqlite3.Connection, principal: Principal) -> int:

@@ -93,8 +93,8 @@ class SqliteSessionStore:
             usage = records.usage_for(connection, ownership)
             if closed is None:
                 events.add_streams(connection, session_id, changes.streams, usage)
-                events.add_events(connection, session_id, changes.events, usage)
-                events.make_room(connection, session_id, changes.events, usage, self._max_log_bytes)
+                events.add_events(connection, ownership, changes.events, usage)
+                events.make_room(connection, ownership, changes.events, usage, self._max_log_bytes)
                 storage.put(connection, session_id, changes.storage, usage)
             records.update(connection, session_id, changes, usage)
             if closed is not None and expires_millis is not None:
@@ -107,11 +107,11 @@ class SqliteSessionStore:
         """See `SessionStore.expire`. Removes `limit` at most, too, and nothing that is too new."""
 
         def work(connection: sqlite3.Connection) -> int:
-            records.remove_closed(connection, now_millis, limit)
+            removed = records.remove_closed(connection, now_millis, limit)
             due = records.select_due(connection, now_millis, limit)
             for session_id in due:
                 records.close(connection, session_id, Closed.EXPIRED, keep_until_millis)
-            return len(due)
+            return max(len(due), removed)
 
         return await self._database.write(work)
 

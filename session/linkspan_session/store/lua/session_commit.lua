@@ -99,17 +99,58 @@ redis.call('HSET', record, unpack(words))
 
 local total = tonumber(head[8] or 0)
 
-local function drop_stream(id)
-  local state = parse_state(redis.call('HGET', streams, 'd' .. id))
+local function drop_events(id, state)
   local names = {}
   for sequence = state.first, state.last do names[#names + 1] = event_field(id, sequence) end
   call_in_parts('HDEL', events, names)
-  redis.call('HDEL', streams, 'd' .. id, 's' .. id)
+  total = total - state.bytes
+end
+
+local function drop_stream(id)
+  local state = parse_state(redis.call('HGET', streams, 'd' .. id))
+  drop_events(id, state)
+  redis.call('HDEL', streams, 'd' .. id, 's' .. id, 'e' .. id)
   redis.call('ZREM', finished, id)
   if state.request ~= '' and redis.call('HGET', requests, state.request) == id then
     redis.call('HDEL', requests, state.request)
   end
-  total = total - state.bytes
+end
+
+-- Drop the oldest events of a stream until `total` is small enough, or what it has left is: but for
+-- the newest.
+local function drop_oldest(id, share)
+  local state = states[id]
+  while total > max_bytes and state.bytes > share and state.first < state.last do
+    local name = event_field(id, state.first)
+    local size = redis.call('HSTRLEN', events, name)
+    redis.call('HDEL', events, name)
+    state.first = state.first + 1
+    state.bytes = state.bytes - size
+    total = total - size
+  end
+end
+
+-- Open streams that only earlier owners have written to, by age.
+local function left_behind()
+  local found, epochs = {}, {}
+  local all = redis.call('HGETALL', streams)
+  for each = 1, #all, 2 do
+    local kind, id = string.sub(all[each], 1, 1), string.sub(all[each], 2)
+    if kind == 'e' then epochs[id] = tonumber(all[each + 1]) end
+    if kind == 'd' and not newest[id] then
+      local state = parse_state(all[each + 1])
+      if not state.finished and state.bytes > 0 then found[#found + 1] = {id, state} end
+    end
+  end
+  local stale = {}
+  for _, each in ipairs(found) do
+    if (epochs[each[1]] or 0) < tonumber(ARGV[4]) then stale[#stale + 1] = each end
+  end
+  table.sort(stale, function(one, other)
+    local created, others = tonumber(one[2].created), tonumber(other[2].created)
+    return created < others or created == others and one[1] < other[1]
+  end)
+  return stale
 end
 
 local function oldest_finished_unwritten()
@@ -154,28 +195,32 @@ for _, event in ipairs(written) do
   end
 end
 
--- Make room: first the oldest finished streams go, but none that was written to just now; then the
--- oldest events of those, of which the newest stays.
+-- Make room: first the oldest events of what was written to just now go, down to half of what is
+-- kept; then the oldest finished streams, but none of these; then what earlier owners left behind;
+-- then the oldest events of what was written to, of which the newest stays.
+for _, event in ipairs(written) do drop_oldest(event[1], math.floor(max_bytes / 2)) end
 while total > max_bytes or redis.call('ZCARD', finished) > max_finished do
   local oldest = oldest_finished_unwritten()
   if not oldest then break end
   drop_stream(oldest)
 end
-for _, event in ipairs(written) do
-  local id = event[1]
-  local state = states[id]
-  while total > max_bytes and state.first < state.last do
-    local name = event_field(id, state.first)
-    local size = redis.call('HSTRLEN', events, name)
-    redis.call('HDEL', events, name)
-    state.first = state.first + 1
-    state.bytes = state.bytes - size
-    total = total - size
+if total > max_bytes then
+  for _, each in ipairs(left_behind()) do
+    local id, state = each[1], each[2]
+    drop_events(id, state)
+    state.first, state.bytes = state.last + 1, 0
+    redis.call('HSET', streams, 'd' .. id, state_text(state))
+    if total <= max_bytes then break end
   end
 end
+for _, event in ipairs(written) do drop_oldest(event[1], -1) end
 for id in pairs(newest) do
   changed_streams[#changed_streams + 1] = 'd' .. id
   changed_streams[#changed_streams + 1] = state_text(states[id])
+end
+for _, event in ipairs(written) do
+  changed_streams[#changed_streams + 1] = 'e' .. event[1]
+  changed_streams[#changed_streams + 1] = ARGV[4]
 end
 call_in_parts('HSET', streams, changed_streams)
 if total ~= tonumber(head[8] or 0) then redis.call('HSET', record, 'log_bytes', total) end

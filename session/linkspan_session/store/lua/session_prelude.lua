@@ -48,8 +48,9 @@ local function answer_with_record(word)
   return answer
 end
 
--- A stream's state is one text: first and last number, whether finished, bytes, creation, request
--- key. What no script looks into is kept beside it.
+-- A stream's state is one text, in the field `d` and its id: first and last number, whether
+-- finished, bytes, creation, request key. Beside it are `s`, what no script looks into, and `e`, the
+-- epoch of the owner that wrote an event last.
 local function parse_state(text)
   local first, last, finished, bytes, created, request =
     string.match(text, '^(%d+) (%d+) ([01]) (%d+) (%-?%d+) (.*)$')

@@ -83,9 +83,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Try again.
     """
     ERROR_REASON_SESSION_MOVED: _ErrorReason.ValueType  # 16
-    """UNAVAILABLE: another session server has taken the session over, or is about to, while the call
-    ran. It may have run to its end, but nothing of it is on record here. Try again as a call that
-    has begun before.
+    """UNAVAILABLE: the call ran, perhaps to its end, and nobody can say here what is on record of it:
+    another session server has taken the session over, or is about to, or the store did not answer
+    when the answer was to be put on record. Try again as a call that has begun before.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -143,9 +143,9 @@ ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 15
 Try again.
 """
 ERROR_REASON_SESSION_MOVED: ErrorReason.ValueType  # 16
-"""UNAVAILABLE: another session server has taken the session over, or is about to, while the call
-ran. It may have run to its end, but nothing of it is on record here. Try again as a call that
-has begun before.
+"""UNAVAILABLE: the call ran, perhaps to its end, and nobody can say here what is on record of it:
+another session server has taken the session over, or is about to, or the store did not answer
+when the answer was to be put on record. Try again as a call that has begun before.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
