@@ -152,8 +152,6 @@ def test_a_lease_is_kept_in_spite_of_a_store_that_is_away_for_a_while(tmp_path: 
         await until(lambda: held.told.count("renewed") >= 2, "renewals")
         fleet.backend.take_away()
         await until(lambda: held.told[-1] == "the store is away", "the outage")
-        failed_at = held.nodes.renewals
-        await until(lambda: held.nodes.renewals >= failed_at + 3, "more attempts")
         fleet.backend.bring_back()
         await until(lambda: held.told[-1] == "renewed", "the end of the outage")
         keeping.cancel()
