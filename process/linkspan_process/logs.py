@@ -34,4 +34,6 @@ def set_up_logs(level: str) -> None:
     root.setLevel(level.upper())
     # The SDK's own "handler raised" lines and ours say the same; theirs stay, uvicorn's noise goes.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    logging.getLogger("grpc").setLevel(max(logging.INFO, root.level))  # it tells of every loop it sees
+    logging.getLogger("grpc").setLevel(
+        max(logging.INFO, root.level)
+    )  # it tells of every loop it sees

@@ -40,8 +40,10 @@ def run(
 ) -> None:
     async def main() -> None:
         store = RedisStore.connect(f"redis://{way.address}/0", max_log_bytes=DEFAULT_MAX_LOG_BYTES)
-        async with asyncio.timeout(30):
-            await scenario(store)
+        try:
+            async with asyncio.timeout(30):
+                await scenario(store)
+        finally:
             await store.close()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -80,7 +82,7 @@ def test_connections_to_who_is_no_master_any_more_are_given_up(
     with running_valkey(tmp_path / "two") as successor:
 
         async def in_step() -> bool:
-            return "master_link_status:up" in successor.ask("INFO", "replication").decode()
+            return bool(successor.ask("INFO", "replication")["master_link_status"] == "up")
 
         async def scenario(store: RedisStore) -> None:
             ownership = await create(store)
@@ -95,6 +97,5 @@ def test_connections_to_who_is_no_master_any_more_are_given_up(
             assert await seen(store) == record("a", version=2)
             for version in range(3, 9):
                 assert await store.sessions.commit(ownership, Changes()) == version
-            assert successor.ask("EXISTS", "none") == 0
 
         run(way, scenario)

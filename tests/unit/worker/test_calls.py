@@ -328,7 +328,7 @@ def test_without_any_server_a_request_waits_for_one_and_is_sent_as_the_first() -
         async with reached(f"127.0.0.1:{port}") as servers:
             answer = ask(servers)
             reading = asyncio.ensure_future(text_of(answer))
-            while answer._sends.attempts.sends <= MAX_BEGUN:  # noqa: ASYNC110 - there is no event
+            while answer._sends.attempts.sends <= MAX_BEGUN:  # noqa: ASYNC110 - there is no event  # pyright: ignore[reportPrivateUsage]
                 await asyncio.sleep(0.01)
             late = ScriptedServer("late", port)
             await late.start()
