@@ -6,10 +6,10 @@ read, and whoever waits for it is told to ask again.
 """
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable
 
+from linkspan_contract.session_digest import session_digest
 from linkspan_session.errors import NotOwnerError, RecordTooNewError, SessionMovedError
 from linkspan_session.store import (
     Changes,
@@ -42,8 +42,7 @@ class Journal:
         self._on_lost = on_lost
         self._lost = False
         self._turn = asyncio.Lock()
-        # An id is as good as a key: it is not for logs.
-        self._digest = hashlib.sha256(ownership.session_id.encode()).hexdigest()[:16]
+        self._digest = session_digest(ownership.session_id)
 
     async def commit(self, changes: Changes) -> None:
         """Write changes, all or nothing, durable when it returns; in the order of the calls.

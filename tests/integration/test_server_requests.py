@@ -8,6 +8,7 @@ from tests.requirements import requirement
 from tests.support.mcp_http import JsonObject, call, http_session
 from tests.support.stack import Stack
 
+from linkspan_contract.session_digest import session_digest
 from linkspan_propagation.testing import ExportedSpan, OtlpReceiver
 
 SAMPLING = call("test_sampling", {"prompt": "hello"})
@@ -154,7 +155,7 @@ def test_a_resumed_stream_links_to_the_request_that_made_it(
             span
             for span in spans
             if span.name == "mcp.request"
-            and span.attributes.get("mcp.session.id") == session_id
+            and span.attributes.get("mcp.session.id") == session_digest(session_id)
             and span.attributes["http.request.method"] == "GET"
         ]
 
@@ -169,6 +170,8 @@ def test_a_resumed_stream_links_to_the_request_that_made_it(
     (made,) = by_id(spans, link.span_id)
     assert made.name == "McpSession.handleRequest"
     assert made.trace_id != request.trace_id
+    said = [str(value) for span in spans for value in span.attributes.values()]
+    assert not any(session_id in value for value in said), "an id is as good as a key"
 
 
 def by_id(spans: list[ExportedSpan], span_id: str) -> list[ExportedSpan]:

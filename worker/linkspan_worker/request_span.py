@@ -17,6 +17,7 @@ from opentelemetry.trace import Link, SpanKind, StatusCode, get_current_span
 from opentelemetry.util.types import AttributeValue
 
 from linkspan_contract.envelope import Envelope, JsonObject, Request, Response
+from linkspan_contract.session_digest import session_digest
 from linkspan_propagation import extract_from_fields
 from linkspan_worker.admission import SESSION_ID_HEADER
 from linkspan_worker.failures import Refusal
@@ -70,8 +71,7 @@ class RequestSpan:
 
     def name_session(self, session_id: str) -> None:
         """Say which session the request is about, once that is known."""
-        self.span.set_attribute("mcp.request.session_id", session_id)
-        self.span.set_attribute("mcp.session.id", session_id)
+        self.span.set_attributes(_session_attributes(session_id))
 
     def refused(self, refusal: Refusal) -> None:
         """Say that the request was answered with an error of ours."""
@@ -165,6 +165,12 @@ def _http_attributes(
     return attributes
 
 
+def _session_attributes(session_id: str) -> dict[str, AttributeValue]:
+    """Name a session by the digest of its id: the id is as good as a key."""
+    digest = session_digest(session_id)
+    return {"mcp.request.session_id": digest, "mcp.session.id": digest}
+
+
 def _header_attributes(headers: Headers) -> dict[str, AttributeValue]:
     session_id = headers.get(SESSION_ID_HEADER)
     authorization = headers.get("authorization")
@@ -174,8 +180,7 @@ def _header_attributes(headers: Headers) -> dict[str, AttributeValue]:
         "mcp.http.header.names": [name[:_MAX_VALUE_CHARS] for name in headers.names()],
     }
     if session_id is not None:
-        attributes["mcp.request.session_id"] = session_id[:_MAX_VALUE_CHARS]
-        attributes["mcp.session.id"] = session_id[:_MAX_VALUE_CHARS]
+        attributes.update(_session_attributes(session_id))
     version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
     if version is not None:
         attributes["mcp.protocol.version"] = version[:_MAX_VALUE_CHARS]

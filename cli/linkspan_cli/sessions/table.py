@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from linkspan.session.v1.session_pb2 import Principal, Session, SessionState
 from linkspan_cli.sessions.formats import duration, fit, number, plain, size
+from linkspan_contract.session_digest import session_digest
 
 _STATE_PREFIX: Final = "SESSION_STATE_"
 _GAP: Final = "  "
@@ -91,6 +92,7 @@ def details(session: Session, now: float, *, counted_by_owner: bool) -> list[str
         running = "not known: its owner cannot be asked from here"
     lines = [
         ("id", session.session_id),
+        ("in logs and traces", session_digest(session.session_id)),
         ("state", f"{state}: {_MEANINGS[state]}" if state in _MEANINGS else state),
         *_principal(session.principal),
         ("client", _client(session)),

@@ -165,6 +165,7 @@ def test_a_clients_name_cannot_forge_a_row() -> None:
 def test_the_details_are_one_line_each() -> None:
     assert details(session(), NOW, counted_by_owner=True) == [
         "id                  an-id",
+        "in logs and traces  13a48784935b810f",
         "state               live: a session server has it in memory",
         "principal           ada",
         "issuer              https://issuer.example",
