@@ -96,6 +96,13 @@ class SqliteBackend:
         with closing(sqlite3.connect(self.path, timeout=5)) as connection, connection:
             return connection.execute(statement, parameters).fetchall()
 
+    @contextmanager
+    def another_writer(self) -> Generator[sqlite3.Connection]:
+        """Hold the file's write lock."""
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield other
+
     def _tables(self) -> list[str]:
         rows = self.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         return [str(name) for (name,) in rows]

@@ -15,6 +15,7 @@ from redis.crc import key_slot
 from tests.support.valkey import ValkeyServer, running_cluster, running_valkey, wait_for_cluster
 
 from linkspan_session.errors import StoreUnavailableError
+from linkspan_session.store import redis_scripts
 from linkspan_session.store.base import DEFAULT_MAX_LOG_BYTES, SessionId
 from linkspan_session.store.redis import RedisStore
 from linkspan_session.store.redis_keys import session_keys, task_key
@@ -106,6 +107,13 @@ async def serves(store: RedisStore) -> bool:
     except StoreUnavailableError:
         return False
     return True
+
+
+def load_scripts(server: ValkeyServer) -> None:
+    """Have a server know the scripts, so that the first call of each is the one that does it."""
+    for script in vars(redis_scripts).values():
+        if isinstance(script, redis_scripts.Script):
+            server.ask("SCRIPT", "LOAD", script.source)
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -6,6 +6,7 @@ whoever writes next by an error of no kind that redis-py knows.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ def way(server: ValkeyServer) -> Iterator[BrokenNetworkProxy]:
     """The way to the server."""
     with running_proxy(server.port) as proxy:
         yield proxy
+        proxy.refuse()
+        for _ in range(10):  # turns of its event loop, in which what was reset comes to its end
+            proxy.cut_after(1)
 
 
 def run(
@@ -55,6 +59,19 @@ async def use_connections(store: RedisStore, count: int) -> None:
     await asyncio.gather(*(store.sessions.get(A) for _ in range(count)))
 
 
+async def reset(way: BrokenNetworkProxy) -> None:
+    """Reset all connections, and wait until this process has heard of it."""
+    probe, writer = await asyncio.open_connection("127.0.0.1", way.port)
+    writer.write(b"PING\r\n")
+    assert await probe.readline() == b"+PONG\r\n"
+    await asyncio.to_thread(way.reset)
+    with suppress(ConnectionResetError):
+        await probe.read()
+    for _ in range(10):  # turns of the event loop
+        await asyncio.sleep(0)
+    writer.close()
+
+
 @pytest.mark.parametrize("connections", [1, 5])
 def test_connections_that_are_reset_while_idle_are_not_noticed(
     way: BrokenNetworkProxy, connections: int
@@ -63,15 +80,11 @@ def test_connections_that_are_reset_while_idle_are_not_noticed(
         ownership = await create(store)
         for version in range(2, 12):
             await use_connections(store, connections)
-            await asyncio.to_thread(way.reset)
-            for _ in range(version % 3):  # the event loop has heard of it, or not yet
-                await asyncio.sleep(0)
+            await reset(way)
             assert await store.sessions.commit(ownership, Changes()) == version
-        await use_connections(store, connections)
-        await asyncio.to_thread(way.reset)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(connections):
-                group.create_task(store.sessions.get(A))
+            await use_connections(store, connections)
+            await asyncio.to_thread(way.reset)  # which the event loop has heard of, or not yet
+            await use_connections(store, connections)
 
     run(way, scenario)
 

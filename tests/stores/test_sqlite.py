@@ -3,11 +3,10 @@
 import asyncio
 import dataclasses
 import re
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import IO
 
 import pytest
@@ -65,45 +64,6 @@ def test_nobody_else_can_read_the_file(sqlite: SqliteBackend) -> None:
 # --- several users of one file -------------------------------------------------------------------
 
 
-@contextmanager
-def another_writer(sqlite: SqliteBackend) -> Generator[sqlite3.Connection]:
-    """Hold the file's write lock."""
-    with closing(sqlite3.connect(sqlite.path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield other
-
-
-def test_a_commit_waits_for_another_writer_off_the_event_loop(sqlite: SqliteBackend) -> None:
-    async def scenario(store: Store) -> None:
-        with another_writer(sqlite) as other:
-            creating = asyncio.create_task(create(store))
-            for _ in range(100):  # the loop turns while the store waits
-                await asyncio.sleep(0)
-            assert not creating.done()
-            other.execute("COMMIT")
-            await creating
-
-    run(sqlite, scenario)
-
-
-def test_a_commit_does_not_wait_for_another_writer_for_ever(
-    sqlite: SqliteBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_SECONDS", 0.05)
-
-    async def scenario(store: Store) -> None:
-        ownership = await create(store)
-        with another_writer(sqlite) as other:
-            for changes in (Changes(), CONTENT):
-                with pytest.raises(StoreUnavailableError):
-                    await store.sessions.commit(ownership, changes)
-            assert await seen(store) == record("a")  # who reads does not wait
-            other.execute("ROLLBACK")
-        assert await store.sessions.commit(ownership, CONTENT) == 2
-
-    run(sqlite, scenario)
-
-
 @pytest.mark.parametrize("layout", [0, 3])
 def test_a_file_may_be_opened_by_several_at_once(sqlite: SqliteBackend, layout: int) -> None:
     async def main() -> None:
@@ -126,7 +86,7 @@ def test_opening_a_file_waits_for_who_is_opening_it_as_well(sqlite: SqliteBacken
     sqlite.put_layout(3)  # which is not in write-ahead mode yet
 
     async def main() -> None:
-        with another_writer(sqlite) as other:
+        with sqlite.another_writer() as other:
             opening = asyncio.create_task(sqlite.open())
             await asyncio.wait([opening], timeout=0.05)
             assert not opening.done()

@@ -4,8 +4,6 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Generator
-from contextlib import closing, contextmanager
 
 import pytest
 from tests.stores.backends import SqliteBackend
@@ -21,18 +19,41 @@ LATE_SECONDS = BUSY_SECONDS + 1.0
 """How long what is bounded by `BUSY_SECONDS` may take on a machine that is busy itself."""
 
 
-@contextmanager
-def another_writer(sqlite: SqliteBackend) -> Generator[sqlite3.Connection]:
-    """Hold the file's write lock."""
-    with closing(sqlite3.connect(sqlite.path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield other
+def test_a_commit_waits_for_another_writer_off_the_event_loop(sqlite: SqliteBackend) -> None:
+    async def scenario(store: Store) -> None:
+        with sqlite.another_writer() as other:
+            creating = asyncio.create_task(create(store))
+            for _ in range(100):  # the loop turns while the store waits
+                await asyncio.sleep(0)
+            assert not creating.done()
+            other.execute("COMMIT")
+            await creating
+
+    run(sqlite, scenario)
+
+
+def test_a_commit_does_not_wait_for_another_writer_for_ever(
+    sqlite: SqliteBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT_SECONDS", 0.05)
+
+    async def scenario(store: Store) -> None:
+        ownership = await create(store)
+        with sqlite.another_writer() as other:
+            for changes in (Changes(), CONTENT):
+                with pytest.raises(StoreUnavailableError):
+                    await store.sessions.commit(ownership, changes)
+            assert await seen(store) == record("a")  # who reads does not wait
+            other.execute("ROLLBACK")
+        assert await store.sessions.commit(ownership, CONTENT) == 2
+
+    run(sqlite, scenario)
 
 
 def test_those_in_line_behind_a_busy_file_share_its_failure(sqlite: SqliteBackend) -> None:
     async def scenario(store: Store) -> None:
         ownership = await create(store)
-        with another_writer(sqlite) as other:
+        with sqlite.another_writer() as other:
             began = time.monotonic()
             calls = [store.sessions.commit(ownership, CONTENT) for _ in range(8)]
             lease = store.nodes.hold(HERE, lease_seconds=9, live_sessions=1)
@@ -55,7 +76,7 @@ def test_who_comes_after_a_failure_is_tried_anew(
     async def scenario(store: Store) -> None:
         ownership = await create(store)
         for version in (2, 3):
-            with another_writer(sqlite) as other:
+            with sqlite.another_writer() as other:
                 for _ in range(3):
                     with pytest.raises(StoreUnavailableError):
                         await store.sessions.commit(ownership, Changes())
@@ -68,7 +89,7 @@ def test_who_comes_after_a_failure_is_tried_anew(
 def test_who_reads_does_not_wait_behind_who_waits_to_write(sqlite: SqliteBackend) -> None:
     async def scenario(store: Store) -> None:
         ownership = await create(store)
-        with another_writer(sqlite) as other:
+        with sqlite.another_writer() as other:
             commits = [
                 asyncio.create_task(store.sessions.commit(ownership, Changes())) for _ in range(3)
             ]
@@ -129,7 +150,7 @@ def test_who_waited_in_line_waits_less_for_the_file(
 
     async def scenario(store: Store) -> None:
         ownership = await create(store)
-        with another_writer(sqlite) as other:
+        with sqlite.another_writer() as other:
             began = time.monotonic()
             with pytest.raises(StoreUnavailableError):
                 await store.sessions.commit(ownership, Changes())

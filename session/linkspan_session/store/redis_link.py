@@ -137,8 +137,15 @@ class RedisLink:
             return await self._client.execute(*words)
         except (AuthenticationError, BusyLoadingError):
             raise
-        except (ConnectionError, ReadOnlyError):
+        except ReadOnlyError:
             return await self._client.execute(*words)
+        except ConnectionError as broken:
+            try:
+                return await self._client.execute(*words)
+            except NoScriptError:
+                raise
+            except ResponseError as refusal:  # but it may have been done the first time
+                raise broken from refusal
 
 
 class _Outage:

@@ -5,6 +5,8 @@ use (`lua/session_prelude.lua`). Everything here is pure.
 """
 
 import json
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from linkspan_session.errors import RecordTooNewError
@@ -74,7 +76,7 @@ def fields_of(record: SessionRecord) -> list[Word]:
     ]
 
 
-def changed_fields(changes: Changes) -> list[Word]:
+def _changed_fields(changes: Changes) -> list[Word]:
     """Return the fields and values of a record that a commit replaces."""
     fields: list[Word] = []
     if changes.handshake is not None:
@@ -86,6 +88,27 @@ def changed_fields(changes: Changes) -> list[Word]:
     if changes.expires_millis is not None:
         fields += ["expires", changes.expires_millis]
     return fields
+
+
+def is_touch(changes: Changes) -> bool:
+    """Tell whether changes say at most how long the session lives."""
+    return replace(changes, last_active_millis=None, expires_millis=None) == Changes()
+
+
+def lists_of(changes: Changes) -> list[Word]:
+    """Return the lists that the commit script takes, each after its length."""
+    deleted = [key for key, value in changes.storage.items() if value is None]
+    fields = _changed_fields(changes)
+    words: list[Word] = [len(fields) // 2, *fields, len(changes.streams)]
+    words += _flat(_stream_words(stream) for stream in changes.streams)
+    words.append(len(changes.events))
+    for event in changes.events:
+        words += (event.stream_id, event.sequence, event.message, int(event.last))
+    words.append(len(changes.storage) - len(deleted))
+    for key, value in changes.storage.items():
+        if value is not None:
+            words += (key, value)
+    return [*words, len(deleted), *deleted]
 
 
 def record_of(pairs: list[bytes]) -> SessionRecord:
@@ -115,7 +138,7 @@ def record_of(pairs: list[bytes]) -> SessionRecord:
     )
 
 
-def stream_words(stream: StreamRecord) -> tuple[Word, Word, Word]:
+def _stream_words(stream: StreamRecord) -> tuple[Word, Word, Word]:
     """Return a stream as the commit script takes it: its id, its state, and what is fixed."""
     state = (
         f"{stream.first_sequence} {stream.last_sequence} {int(stream.finished)} 0 "
@@ -163,3 +186,7 @@ def _preferences_fields(preferences: Preferences) -> list[Word]:
         "scratch",
         preferences.scratch_json,
     ]
+
+
+def _flat(groups: Iterable[tuple[Word, ...]]) -> list[Word]:
+    return [word for group in groups for word in group]

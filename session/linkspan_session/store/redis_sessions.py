@@ -21,9 +21,7 @@ be done late, or never, as long as the owner is the same.
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Final
 
 from linkspan_session.errors import (
@@ -43,7 +41,6 @@ from linkspan_session.store.base import (
     StreamRecord,
 )
 from linkspan_session.store.nodes import NodeId
-from linkspan_session.store.redis_connections import Word
 from linkspan_session.store.redis_keys import IndexEntry, session_keys
 from linkspan_session.store.redis_link import (
     OutcomeUnknownError,
@@ -55,11 +52,11 @@ from linkspan_session.store.redis_nodes import RedisNodeRegistry
 from linkspan_session.store.redis_records import (
     RECORD_VERSION,
     answered,
-    changed_fields,
     fields_of,
+    is_touch,
+    lists_of,
     record_of,
     stream_of,
-    stream_words,
 )
 from linkspan_session.store.redis_session_index import SessionIndex
 
@@ -179,10 +176,10 @@ class RedisSessionStore:
                 _KEEP_MILLIS,
                 changes.closed or "",
                 int(changes.release),
-                *_lists_of(changes),
+                *lists_of(changes),
             )
         except OutcomeUnknownError:
-            if not _is_touch(changes):
+            if not is_touch(changes):
                 self._doubt(session_id, token)
             raise
         word, rest = answered(answer)
@@ -340,28 +337,3 @@ class RedisSessionStore:
         tokens = [each for each in self._in_doubt.pop(session_id, ()) if each not in given_up]
         if tokens:
             self._in_doubt[session_id] = tokens
-
-
-def _is_touch(changes: Changes) -> bool:
-    """Tell whether changes say at most how long the session lives."""
-    return replace(changes, last_active_millis=None, expires_millis=None) == Changes()
-
-
-def _lists_of(changes: Changes) -> list[Word]:
-    """Return the lists that the commit script takes, each after its length."""
-    deleted = [key for key, value in changes.storage.items() if value is None]
-    fields = changed_fields(changes)
-    words: list[Word] = [len(fields) // 2, *fields, len(changes.streams)]
-    words += _flat(stream_words(stream) for stream in changes.streams)
-    words.append(len(changes.events))
-    for event in changes.events:
-        words += (event.stream_id, event.sequence, event.message, int(event.last))
-    words.append(len(changes.storage) - len(deleted))
-    for key, value in changes.storage.items():
-        if value is not None:
-            words += (key, value)
-    return [*words, len(deleted), *deleted]
-
-
-def _flat(groups: Iterable[tuple[Word, ...]]) -> list[Word]:
-    return [word for group in groups for word in group]

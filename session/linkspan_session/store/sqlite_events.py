@@ -184,9 +184,7 @@ def _bytes_of(connection: sqlite3.Connection, session_id: SessionId, stream_id: 
     return int(row[0])
 
 
-def _left_behind(
-    connection: sqlite3.Connection, ownership: Ownership
-) -> list[tuple[str, int]]:
+def _left_behind(connection: sqlite3.Connection, ownership: Ownership) -> list[tuple[str, int]]:
     """Return open streams that only earlier owners have written to, and their sizes, by age."""
     return connection.execute(
         "SELECT stream_id, bytes FROM streams WHERE session_id = ? AND NOT finished "
