@@ -497,6 +497,7 @@ def test_a_session_that_was_given_back_without_a_word_is_claimed_anew(tmp_path: 
         sleeping = asyncio.create_task(here.sessions.sleep(live))
         await gate.arrived.wait()
         sleeping.cancel()
+        gate.opened.set()
         with pytest.raises(asyncio.CancelledError):
             await sleeping
         woken = await here.use("s")

@@ -182,6 +182,7 @@ def test_what_was_written_without_a_word_is_seen_by_the_next_request(tmp_path: P
         ending = asyncio.create_task(settling.end())
         await gate.arrived.wait()
         ending.cancel()
+        gate.opened.set()
         with pytest.raises(asyncio.CancelledError):
             await ending
         assert await HandlerStorage(live.data).get("key") == "value"
