@@ -8,6 +8,7 @@ reads `os.environ` by itself.
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from linkspan_process.errors import SettingError
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Settings")
+
+_ADDRESS: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+_NO_HOSTS: Final = ("0.0.0.0", "[::]")  # noqa: S104 - compared, not bound
 
 _DECLARATION: Final = "linkspan.setting"
 
@@ -129,6 +133,16 @@ def parse_port(text: str) -> int:
     if not 0 <= port <= 65535:  # noqa: PLR2004 - the range of a TCP port
         raise ValueError(f"must be a port from 0 to 65535, not {text!r}")
     return port
+
+
+def parse_address(text: str) -> str:
+    """Take nothing, or `host:port` as others may reach it; an IPv6 address is in brackets."""
+    match = _ADDRESS.fullmatch(text)
+    if text and (match is None or not 0 < int(match[2]) < 65536 or match[1] in _NO_HOSTS):  # noqa: PLR2004
+        raise ValueError(
+            f"must be an address that others reach, such as 10.0.0.1:50051, not {text!r}"
+        )
+    return text
 
 
 def parse_seconds(text: str) -> float:

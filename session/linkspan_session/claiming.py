@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from linkspan_contract.session_digest import session_digest
 from linkspan_session import life
 from linkspan_session.errors import (
     OwnerUnreachableError,
@@ -76,7 +77,7 @@ class Claimant:
                     raise SessionElsewhereError(owner)
                 case Move.PROBE:
                     probed = await probe(owner)
-                    logger.info("%s, which a worker could not reach, %s", owner, probed.value)
+                    logger.info("a worker could not reach %s; it %s", owner, probed.value)
                     if probed is Probed.REFUSES:
                         await self._lease.take_from(owner)
                 case Move.WAIT:
@@ -92,7 +93,12 @@ class Claimant:
     async def _claim(self, seen: SessionRecord) -> SessionRecord | None:
         claimed = await self._store.claim(seen.session_id, self._lease.node, seen_epoch=seen.epoch)
         if claimed is not None and seen.owner:
-            logger.info("took a session over from %s; epoch %d", seen.owner, claimed.epoch)
+            logger.info(
+                "took session %s over from %s; epoch %d",
+                session_digest(seen.session_id),
+                seen.owner,
+                claimed.epoch,
+            )
         return claimed
 
     async def _wait_for_lease(self, found: Found, until: float) -> Found:

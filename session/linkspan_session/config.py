@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from linkspan_process.settings import (
+    parse_address,
     parse_bytes,
     parse_choice,
     parse_count,
@@ -53,7 +54,7 @@ class SessionConfig:
     )
     advertise: str = setting(
         "",
-        parse=parse_text,
+        parse=parse_address,
         help="the address at which workers and other session servers reach this one, host:port; "
         "nothing is the address it serves on",
         metavar="ADDRESS",

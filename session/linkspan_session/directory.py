@@ -124,6 +124,17 @@ class SessionDirectory:
         live = self._live.get(session_id)
         return 0 if live is None else len(live.calls)
 
+    def as_known_here(self, record: SessionRecord) -> SessionRecord:
+        """Return a session's record, and when it was last used as far as that is known here."""
+        live = self._live.get(record.session_id)
+        if live is None or live.record.epoch != record.epoch:
+            return record
+        idle_seconds = asyncio.get_running_loop().time() - live.used_at
+        last_active = self._now_millis() - round(idle_seconds * 1000)
+        return dataclasses.replace(
+            record, last_active_millis=max(record.last_active_millis, last_active)
+        )
+
     def drain(self) -> None:
         """From now on let go of sessions, and take none."""
         self._draining = True

@@ -93,7 +93,9 @@ class SessionMovedError(SessionError):
     reason = ErrorReason.ERROR_REASON_SESSION_MOVED
 
     def __init__(self) -> None:
-        super().__init__("another session server has taken the session over; try again")
+        super().__init__(
+            "another session server has taken the session over while the request ran; it may have run"
+        )
 
 
 class OwnerUnreachableError(SessionError):

@@ -257,7 +257,7 @@ class SessionHost:
         return [self._overview(found, stored) for found in page]
 
     def _overview(self, found: Found, stored: dict[SessionId, int]) -> Overview:
-        record = found.record
+        record = self.sessions.as_known_here(found.record)
         return Overview(
             record=record,
             state=state_of(found, self._now_millis()),

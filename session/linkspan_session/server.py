@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 _DATABASE: Final = "sessions.db"
 _MIN_KEY_BYTES: Final = 32
+_ELSEWHERE: Final = ("192.0.2.1", 9)
+"""An address that is not of this machine (RFC 5737)."""
 
 
 def run(config: SessionConfig, environ: Mapping[str, str], *, with_parent: bool) -> int:
@@ -159,12 +161,23 @@ def _reachable(address: str) -> str:
     host, _, port = address.rpartition(":")
     if host.strip("[]") not in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         return address
-    try:
-        return address_of(socket.gethostbyname(socket.gethostname()), int(port))
-    except OSError as error:
+    own = _own_address()
+    if own is None:
         raise StartError(
-            f"this machine has no address of its own ({error}); name one with --advertise"
-        ) from None
+            "this machine has no address of its own that others could reach; name one with --advertise"
+        )
+    return address_of(own, int(port))
+
+
+def _own_address() -> str | None:
+    """Return the address that this machine talks to others from; None if there is none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_ELSEWHERE)  # of a datagram socket: chooses a route and sends nothing
+        except OSError:
+            return None
+        own: str = probe.getsockname()[0]
+    return None if own.startswith("127.") else own
 
 
 def _read_key(path: str) -> bytes:

@@ -116,7 +116,7 @@ def test_without_its_session_server_a_worker_says_when_to_come_back_and_recovers
         assert peer.http.get(stack.http + "/healthz").status_code == 200
         ready = peer.http.get(stack.http + "/readyz")
         assert ready.status_code == 503
-        assert ready.json() == {"status": "the session server does not answer"}
+        assert "no session server is ready" in ready.json()["status"]
         refused = peer.send("POST", b"{")
         assert refused.status == 400, "what is refused anyway needs no session server"
 

@@ -13,6 +13,8 @@ MCP_PATH: Final = "/mcp"
 
 _READY_TIMEOUT_SECONDS: Final = 1.0
 
+_NOT_READY: Final = "no session server is ready: none answers, or their store does not"
+
 
 class WorkerApp:
     """`/mcp` for clients, `/healthz` and `/readyz` for whoever runs the worker."""
@@ -54,6 +56,4 @@ class WorkerApp:
         elif await self._sessions.is_serving(timeout_seconds=_READY_TIMEOUT_SECONDS):
             await reply.json(HTTPStatus.OK, '{"status":"ready"}')
         else:
-            await reply.json(
-                HTTPStatus.SERVICE_UNAVAILABLE, '{"status":"the session server does not answer"}'
-            )
+            await reply.json(HTTPStatus.SERVICE_UNAVAILABLE, f'{{"status":"{_NOT_READY}"}}')

@@ -57,6 +57,7 @@ _IN_DOUBT: Final = _Row(
     -32000,  # the SDKs' "connection closed"
     "The session server was lost before the request was answered; it may have run",
 )
+_IN_DOUBT_NAMED: Final = _Row(503, -32000, None)
 _BROKEN: Final = _Row(500, INTERNAL_ERROR, "Internal server error")
 
 _BY_REASON: Final[Mapping[ErrorReason.ValueType, _Row]] = MappingProxyType(
@@ -117,10 +118,10 @@ def refusal_of(failure: Failure, *, in_doubt: bool = False) -> Refusal:
         in_doubt: Whether the request may have begun: then nobody is asked to try again.
     """
     row = _BY_REASON.get(failure.reason) or _BY_CODE.get(failure.code, _BROKEN)
-    if in_doubt and row.retry:
-        row = _IN_DOUBT
-    reason = ErrorReason.Name(failure.reason).removeprefix("ERROR_REASON_")
     named = failure.reason != ErrorReason.ERROR_REASON_UNSPECIFIED
+    if in_doubt and row.retry:
+        row = _IN_DOUBT_NAMED if named else _IN_DOUBT
+    reason = ErrorReason.Name(failure.reason).removeprefix("ERROR_REASON_")
     return Refusal(
         status=row.status,
         code=row.code,

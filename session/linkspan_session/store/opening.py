@@ -56,11 +56,9 @@ async def open_store(url: str, *, max_log_bytes: int = DEFAULT_MAX_LOG_BYTES) ->
         from linkspan_session.store.redis import RedisStore  # noqa: PLC0415 - one of two
 
         return RedisStore.connect(url, max_log_bytes=max_log_bytes)
-    shown = f"{scheme}://…" if separator else "what it says"  # there may be a password behind it
-    raise StartError(
-        f"--store: there is no store of the kind {shown}; "
-        "use sqlite:///path/to/file.db or redis://host:6379/0"
-    )
+    # There may be a password behind the scheme.
+    why = f"there is no store of the kind {scheme}://…" if separator else "it is no address"
+    raise StartError(f"--store: {why}; use sqlite:///path/to/file.db or redis://host:6379/0")
 
 
 def sqlite_path(url: str) -> Path:

@@ -10,6 +10,7 @@ from linkspan_process.errors import SettingError, StartError
 from linkspan_process.settings import (
     add_flags,
     from_env,
+    parse_address,
     parse_choice,
     parse_path,
     parse_port,
@@ -151,3 +152,26 @@ def test_a_bad_or_unknown_variable_of_a_service_is_refused_in_one_line(
         from_env(settings, {variable: text}, prefix=prefix)
     assert str(refused.value).startswith(variable)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "10.0.0.1:50051", "sessions-0.sessions:1", "[fd00::1]:65535"])
+def test_an_address_that_others_reach_is_taken(text: str) -> None:
+    assert parse_address(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense",
+        ":50051",
+        "host:0",
+        "host:65536",
+        "0.0.0.0:5",
+        "[::]:5",
+        "$(POD_IP):50051",
+        "a b:1",
+    ],
+)
+def test_an_address_that_nobody_reaches_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be an address"):
+        parse_address(text)
