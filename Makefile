@@ -9,6 +9,9 @@ PROTOS := $(shell find protos/linkspan -name '*.proto')
 # Arguments for `make run` and `make test`: make run ARGS="--port 0", make test ARGS="-k guard".
 ARGS ?=
 
+# How many test files run at once: most wait for processes that they have started.
+WORKERS ?= 3
+
 .PHONY: help run test test-fast bench-conformance bench-sessions lint format proto proto-check lock clean
 .DEFAULT_GOAL := help
 
@@ -19,7 +22,7 @@ run: $(VENV)/run.stamp ## Start a session server and a worker on loopback (Ctrl-
 	@exec $(BIN)/linkspan run $(ARGS)
 
 test: $(VENV)/dev.stamp ## Run all tests.
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 test-fast: $(VENV)/dev.stamp ## Run the tests that start no process.
 	$(BIN)/python -m pytest tests/unit $(ARGS)

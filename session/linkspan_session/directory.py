@@ -129,11 +129,8 @@ class SessionDirectory:
         live = self._live.get(record.session_id)
         if live is None or live.record.epoch != record.epoch:
             return record
-        idle_seconds = asyncio.get_running_loop().time() - live.used_at
-        last_active = self._now_millis() - round(idle_seconds * 1000)
-        return dataclasses.replace(
-            record, last_active_millis=max(record.last_active_millis, last_active)
-        )
+        last_active_millis = max(record.last_active_millis, live.used_millis)
+        return dataclasses.replace(record, last_active_millis=last_active_millis)
 
     def drain(self) -> None:
         """From now on let go of sessions, and take none."""
@@ -211,6 +208,7 @@ class SessionDirectory:
         try:
             self._live.move_to_end(session_id)
             live.used_at = asyncio.get_running_loop().time()
+            live.used_millis = self._now_millis()
             if not live.ended:
                 with suppress(SessionMovedError):  # it is not in memory then
                     await self.touch(live)

@@ -119,6 +119,8 @@ class LiveSession:
         self.initializing = False
         self.users = 0
         """How many do something with it right now that is not one of its calls."""
+        self.used_millis = record.last_active_millis
+        """When it was last used, in milliseconds since the Unix epoch."""
         self.used_at = 0.0
         """When it was last used, in seconds of the event loop's clock."""
         self._tasks = tasks
