@@ -34,7 +34,7 @@ MAX_BEGUN: Final = 3
 """How often a request is begun at most: it may be what breaks one session server after another."""
 
 FIRST_PAUSE_SECONDS: Final = 0.02
-LONGEST_PAUSE_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 0.15
 
 STORE_SECONDS: Final = 1.0
 """For how long a store that does not answer is waited for: clients are promised a prompt 503."""

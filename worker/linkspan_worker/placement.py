@@ -40,11 +40,11 @@ _PRINTABLE: Final = "!#$&'()*+,/:;=?@[]"
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_GRPC_MESSAGE_BYTES),
-    # A session server that comes back is found within a second, not within gRPC's two minutes.
+    # A session server that comes back is found in a fraction of a second, not in gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     # How long one attempt may take, in spite of its name: short of this, a busy machine looks dead.
     ("grpc.min_reconnect_backoff_ms", 5000),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 250),
     # A stopped process keeps its connections: it is noticed by what does not come back. gRPC answers
     # pings on threads of its own, so a server whose Python is busy is not taken for a stopped one.
     ("grpc.keepalive_time_ms", 2000),
