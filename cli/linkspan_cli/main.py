@@ -15,6 +15,7 @@ from typing import Final, NoReturn, Protocol
 
 from linkspan_cli.sessions.arguments import EXAMPLES as SESSIONS_EXAMPLES
 from linkspan_cli.sessions.arguments import add_sessions, shield_ids
+from linkspan_process.collection import put_off_collection
 from linkspan_process.errors import SettingError, StartError
 from linkspan_process.lifecycle import EXIT_NOT_STARTED
 from linkspan_process.ports import check_port
@@ -126,7 +127,8 @@ def _session(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _worker(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = from_env(worker_config.WorkerConfig, environ, prefix=_WORKER_ENV)
     settings = with_flags(settings, parsed)
-    from linkspan_worker.server import run  # noqa: PLC0415 - heavy, and --help needs none of it
+    with put_off_collection():
+        from linkspan_worker.server import run  # noqa: PLC0415 - heavy, and --help needs none of it
 
     return run(settings, environ, with_parent=parsed.with_parent)
 

@@ -7,7 +7,8 @@ From the wire inwards: `grpc_front` and `servicer` (gRPC in and out), `host` (wh
 request ends in), `streams` (the answer as its handler writes it), `exchange` (the reader of the
 moment). What stays: `settling` (what a request has changed), `journal` (a session's way to the
 record), `store`. Beside them: `storage` (what tools keep), `tasks` (calls that outlive their
-request), `lease`, `loading` (finding the user's server), `server` (the process).
+request), `lease`, `loading` (finding the user's server). Around all of it: `serving`, which puts it
+together, behind the port of `listener`, in the process of `server`.
 """
 
 from linkspan_session.storage.context import session_storage

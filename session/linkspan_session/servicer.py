@@ -31,14 +31,6 @@ from linkspan_session.store import Principal, SessionId, SessionRecord
 
 logger = logging.getLogger(__name__)
 
-SERVICE_NAME: Final = service.DESCRIPTOR.services_by_name["SessionService"].full_name
-
-SPAN_NAMES: Final = {
-    f"/{SERVICE_NAME}/Init": "McpSession.init",
-    f"/{SERVICE_NAME}/HandleRequest": "McpSession.handleRequest",
-}
-"""What the spans of these methods are called, for dashboards that know them by these names."""
-
 _MAX_MILLIS: Final = 2**53
 """More milliseconds than any clock shows, and few enough for any store."""
 

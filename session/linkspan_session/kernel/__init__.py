@@ -6,7 +6,7 @@ handler for one message. One server object serves all sessions; what differs bet
 `DispatchContext` may change in the next.
 """
 
-from linkspan_session.kernel.apps import lowlevel_server, share_request_state_key
+from linkspan_session.kernel.apps import App, lowlevel_server, share_request_state_key
 from linkspan_session.kernel.call import Call
 from linkspan_session.kernel.connections import (
     client_of,
@@ -17,6 +17,7 @@ from linkspan_session.kernel.connections import (
 from linkspan_session.kernel.hosted import HostedServer, hosting
 
 __all__ = [
+    "App",
     "Call",
     "HostedServer",
     "client_of",

@@ -1,11 +1,14 @@
 """The objects that users write their servers as."""
 
 import sys
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import MCPServer
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+
+App: TypeAlias = Server[Any]
+"""What a user's server comes down to, whatever it was written as."""
 
 
 def share_request_state_key(server: Server[Any], key: bytes) -> None:
