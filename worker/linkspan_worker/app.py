@@ -1,15 +1,16 @@
-"""The ASGI application: which path goes where."""
+"""The application behind HTTP: which path goes where."""
 
 import asyncio
 from http import HTTPStatus
 from typing import Final
 
-from linkspan_worker.endpoint import McpEndpoint, Scope
-from linkspan_worker.relay import Receive
-from linkspan_worker.reply import Reply, Send
+from linkspan_worker.endpoint import McpEndpoint
+from linkspan_worker.http import HttpExchange
+from linkspan_worker.reply import Reply
 from linkspan_worker.session_client import SessionClient
 
 MCP_PATH: Final = "/mcp"
+_MCP_PATHS: Final = (MCP_PATH, MCP_PATH + "/")
 
 _READY_TIMEOUT_SECONDS: Final = 1.0
 
@@ -33,14 +34,13 @@ class WorkerApp:
         """End the calls that have not ended by themselves, with an answer that says so."""
         self._endpoint.give_up()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, exchange: HttpExchange) -> None:
         """Serve one HTTP request."""
-        path: str = scope["path"]
-        if path in (MCP_PATH, MCP_PATH + "/"):
-            await self._endpoint(scope, receive, send)
+        if exchange.path in _MCP_PATHS:
+            await self._endpoint(exchange)
             return
-        reply = Reply(send, stall_seconds=_READY_TIMEOUT_SECONDS)
-        match path:
+        reply = Reply(exchange, stall_seconds=_READY_TIMEOUT_SECONDS)
+        match exchange.path:
             case "/healthz":
                 await reply.json(HTTPStatus.OK, '{"status":"alive"}')
             case "/readyz":

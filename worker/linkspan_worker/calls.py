@@ -1,12 +1,13 @@
 """Calls to the session service: the answer to one request, however many sends it takes.
 
-Above lies `session_client`, which says what is asked; below lies `sends`, which says whom and when.
-Whoever reads an answer does not see that it was sent again. Invariants: each event is passed on
-once, in order; an answer whose last event is out is not asked for again.
+Above lies `session_client`, which says what is asked; below lie `sends`, which says whom and when,
+and `reading`. Whoever takes an answer does not see that it was sent again. Invariants: each event is
+passed on once, in order; an answer whose last event is out is not asked for again. As long as nothing
+fails, an answer has no task of its own.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final
 
 import grpc
 
@@ -20,13 +21,10 @@ from linkspan.session.v1.session_service_pb2 import (
 )
 from linkspan_contract.status import read_failure
 from linkspan_worker.placement import Route
+from linkspan_worker.reading import CallReader, Event, Nothing
 from linkspan_worker.sends import Sends, Servers, SessionCallError
 
-if TYPE_CHECKING:
-    _Call: TypeAlias = "grpc.aio.UnaryStreamCall[HandleRequestRequest, HandleRequestResponse]"
-
-Event: TypeAlias = HandleRequestResponse
-"""One event of an answer, as the session service sends it."""
+__all__ = ["Answer", "Event", "Nothing", "init"]
 
 _FINAL_KINDS: Final = (MessageKind.MESSAGE_KIND_RESULT, MessageKind.MESSAGE_KIND_ERROR)
 
@@ -62,6 +60,25 @@ async def init(servers: Servers, request: InitRequest, *, timeout_seconds: float
 class Answer:
     """The events of one request, as they come."""
 
+    __slots__ = (
+        "_ended",
+        "_failed",
+        "_heard",
+        "_listening",
+        "_loop",
+        "_opened",
+        "_passed",
+        "_progressed",
+        "_reader",
+        "_request",
+        "_resending",
+        "_seen_event_id",
+        "_sends",
+        "_sent_at",
+        "_several",
+        "changed",
+    )
+
     def __init__(
         self,
         servers: Servers,
@@ -71,7 +88,7 @@ class Answer:
         timeout_seconds: float | None,
         several: bool = False,
     ) -> None:
-        """Send the request, unless it has to wait for a connection; then `next` does.
+        """Send the request, at once or when there is a connection for it.
 
         Args:
             servers: Whom there is to call.
@@ -80,6 +97,9 @@ class Answer:
             timeout_seconds: How long it may take with all sends; None for as long as it likes.
             several: Whether several requests are in it, and as many answers are to come.
         """
+        self.changed: Final = asyncio.Event()
+        """Set when `take` may return something else than before; whoever waits for it clears it."""
+        self._loop = asyncio.get_running_loop()
         self._request = request
         self._several = several
         self._listening = request.HasField("listen")
@@ -90,11 +110,13 @@ class Answer:
             timeout_seconds=timeout_seconds,
             counts=not self._listening,
         )
-        self._call: _Call | None = None
+        self._reader: CallReader | None = None
+        """The call of the moment; None while the request is about to be sent again."""
+        self._resending: asyncio.Task[None] | None = None
+        self._failed: Exception | None = None
+        """Why it is not sent again."""
         self._ended = False
         """Whether nothing is sent again, because the answer is out or nobody waits for it."""
-        self._moved: asyncio.Event | None = None
-        """Set when the call is another one, or none any more; made for who waits for that."""
         self._opened = False
         """Whether the client has a stream."""
         self._passed = False
@@ -107,8 +129,31 @@ class Answer:
         self._progressed = False
         """Whether the last send has brought something new."""
         route = self._sends.route_at_once()
-        if route is not None:
+        if route is None:
+            self._resending = self._loop.create_task(self._send_again(None))
+        else:
             self._send(route)
+
+    def take(self) -> Event | Nothing:
+        """Return the next event, if it is there.
+
+        Raises:
+            SessionCallError: The call failed for good.
+        """
+        if self._failed is not None:
+            raise self._failed
+        if self._reader is None:
+            return Nothing.MORE if self._ended else Nothing.YET
+        try:
+            taken = self._reader.take()
+        except grpc.aio.AioRpcError as error:
+            self._fails(error)
+            return self.take()
+        if isinstance(taken, Nothing):
+            if taken is Nothing.MORE:
+                self._ended = True
+            return taken
+        return self._note(taken)
 
     async def next(self) -> Event | None:
         """Return the next event, or None after the last.
@@ -119,97 +164,96 @@ class Answer:
             SessionCallError: The call failed for good.
         """
         while True:
-            call = self._call
-            if call is None:
-                call = await self._send_again()
+            self.changed.clear()
+            taken = self.take()
+            if not isinstance(taken, Nothing):
+                return taken
+            if taken is Nothing.MORE:
+                return None
             try:
-                event = await call.read()
-            except grpc.aio.AioRpcError as error:
-                if not await self._goes_on(error):
-                    return None
-                continue
-            if isinstance(event, HandleRequestResponse):
-                return self._note(event)
-            self._end()
-            return None
+                await self.changed.wait()
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
 
     async def taken(self, *, within_seconds: float) -> None:
         """Wait until a session server has taken the request, it has failed, or the time is over.
 
-        Somebody else must be waiting for `next` meanwhile, who sends it again if need be.
+        An event that it has brought meanwhile is dropped.
         """
         try:
             async with asyncio.timeout(within_seconds):
-                while not self._ended:
-                    call = self._call
-                    self._moved = asyncio.Event()
-                    if call is not None:
-                        await call.initial_metadata()
-                        if not call.done() or await call.code() is grpc.StatusCode.OK:
-                            return
-                    if call is self._call:
-                        await self._moved.wait()
-        except (grpc.aio.AioRpcError, TimeoutError):
+                while True:
+                    self.changed.clear()
+                    if self.take() is not Nothing.YET:
+                        return
+                    if self._reader is not None and await _is_taken(self._reader):
+                        return
+                    await self.changed.wait()
+        except (SessionCallError, TimeoutError):
             pass
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            # Else it is the call that was cancelled, which gRPC tells in the same way.
 
     def cancel(self) -> None:
-        """Say that nobody waits for the answer any more; does nothing once it has ended."""
-        if self._call is not None:
-            self._call.cancel()
-        self._end()
+        """Say that nobody waits for the answer any more: it ends, if it has not."""
+        if self._resending is not None:
+            self._resending.cancel()
+        if self._reader is not None:
+            self._reader.cancel()
+            self._reader = None
+        self._ended = True
+        self.changed.set()
 
-    def _send(self, route: Route) -> "_Call":
-        self._sent_at = asyncio.get_running_loop().time()
+    def _send(self, route: Route) -> None:
+        self._sent_at = self._loop.time()
         call = route.stub.HandleRequest(
             self._request,
             timeout=self._sends.timeout_seconds(),
             metadata=self._sends.metadata,
         )
         route.hold(call)
-        self._call = call
         self._heard = self._progressed = False
-        if self._moved is not None:
-            self._moved.set()
-        return call
+        self._reader = CallReader(call, self.changed.set)
 
-    async def _send_again(self) -> "_Call":
-        route = await self._sends.route()
-        self._request.unreachable_owner = self._sends.unreachable_owner
-        if not self._listening:
-            self._request.attempt.begun_before = self._sends.attempts.begun_before
-            self._request.attempt.seen_event_id = self._seen_event_id
-        elif self._seen_event_id:
-            self._request.listen.last_event_id = self._seen_event_id
-        return self._send(route)
-
-    async def _goes_on(self, error: grpc.aio.AioRpcError) -> bool:
-        """Wait until it is time to send the request again; False if the answer just ends.
-
-        Raises:
-            SessionCallError: It is not to be sent again.
-        """
-        lived_seconds = asyncio.get_running_loop().time() - self._sent_at
+    def _fails(self, error: grpc.aio.AioRpcError) -> None:
+        """Take that the call of the moment has failed: the request is sent again, or it is not."""
+        lived_seconds = self._loop.time() - self._sent_at
         if self._progressed or (self._heard and lived_seconds >= _SETTLED_SECONDS):
             self._sends.attempts.succeeded()
         if self._ended or self._has_gap():
-            self._end()
-            raise SessionCallError(read_failure(error), in_doubt=not self._listening)
-        self._call = None
+            self._failed = SessionCallError(read_failure(error), in_doubt=not self._listening)
+            self._ended = True
+            return
+        self._reader = None
+        self._resending = self._loop.create_task(self._send_again(error))
+
+    async def _send_again(self, error: grpc.aio.AioRpcError | None) -> None:
+        """Send the request when it is time to, unless it is not to be sent again."""
         try:
-            await self._sends.after(error)
+            if error is not None:
+                await self._sends.after(error)
+            route = await self._sends.route()
         except SessionCallError as failed:
-            self._end()
-            unknown = failed.failure.reason == ErrorReason.ERROR_REASON_EVENT_UNKNOWN
-            if self._listening and self._opened and unknown:
-                return False  # the client comes back by itself, and is told then
-            failed.resumable = bool(self._seen_event_id)
-            raise
-        return True
+            self._give_up(failed)
+        except Exception as broken:  # noqa: BLE001 - whoever takes the answer is told
+            self._ended, self._failed = True, broken
+        else:
+            self._request.unreachable_owner = self._sends.unreachable_owner
+            if not self._listening:
+                self._request.attempt.begun_before = self._sends.attempts.begun_before
+                self._request.attempt.seen_event_id = self._seen_event_id
+            elif self._seen_event_id:
+                self._request.listen.last_event_id = self._seen_event_id
+            self._resending = None
+            self._send(route)
+        self.changed.set()
+
+    def _give_up(self, failed: SessionCallError) -> None:
+        self._ended = True
+        unknown = failed.failure.reason == ErrorReason.ERROR_REASON_EVENT_UNKNOWN
+        if self._listening and self._opened and unknown:
+            return  # the client comes back by itself, and is told then
+        failed.resumable = bool(self._seen_event_id)
+        self._failed = failed
 
     def _has_gap(self) -> bool:
         """Tell whether messages were passed on that nobody could say where to go on behind."""
@@ -241,7 +285,17 @@ class Answer:
         self._seen_event_id = opened.event_id
         return event
 
-    def _end(self) -> None:
-        self._ended = True
-        if self._moved is not None:
-            self._moved.set()
+
+async def _is_taken(reader: CallReader) -> bool:
+    """Wait until a call was taken or has failed; tells which."""
+    call = reader.call
+    try:
+        await call.initial_metadata()
+        return not call.done() or await call.code() is grpc.StatusCode.OK
+    except grpc.aio.AioRpcError:
+        return False
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return False  # it is the call that was cancelled, which gRPC tells in the same way

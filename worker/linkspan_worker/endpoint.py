@@ -11,10 +11,9 @@ import logging
 import secrets
 import time
 import uuid
-from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 from opentelemetry import context as otel_context
 
@@ -42,25 +41,22 @@ from linkspan_worker.admission import (
 )
 from linkspan_worker.failures import Refusal, refusal_of
 from linkspan_worker.headers import ANY_ANSWER, Accepted, Headers
+from linkspan_worker.http import ClientGoneError, HttpExchange
 from linkspan_worker.origin import refuse_rebinding
-from linkspan_worker.relay import Ending, Receive, Relay
-from linkspan_worker.reply import ClientGoneError, Reply, Send
+from linkspan_worker.relay import Ending, Liveliness, Relay
+from linkspan_worker.reply import Reply
 from linkspan_worker.request_span import RequestSpan
 from linkspan_worker.session_client import (
     Principal,
     SessionCallError,
     SessionClient,
 )
+from linkspan_worker.signals import Signal
 
 logger = logging.getLogger(__name__)
 
-Scope: TypeAlias = MutableMapping[str, Any]
-
 ANONYMOUS: Final = Principal()
 """Whom every session belongs to as long as nobody is asked who they are."""
-
-ABORT_EXTENSION: Final = "linkspan.abort"
-"""The ASGI extension whose `abort` breaks the connection."""
 
 _SESSION_ID_BYTES: Final = 24
 _INIT_TIMEOUT_SECONDS: Final = 10.0
@@ -130,42 +126,39 @@ class McpEndpoint:
         self._allowed_origins = allowed_origins
         self._sessions = sessions
         self._request_timeout_seconds = request_timeout_seconds
-        self._comment_every_seconds = comment_every_seconds
         self._stall_seconds = stall_seconds
         self._routing_header = routing_header
-        self._draining = asyncio.Event()
-        self._overdue = asyncio.Event()
+        self._draining = Signal()
+        self._overdue = Signal()
         self._end_of_listening = Ending(self._draining, listen_timeout_seconds, quietly=True)
+        self._end_of_requests = Ending(self._overdue)
+        self._liveliness = Liveliness(comment_every_seconds)
 
     def drain(self) -> None:
         """End the listening streams, which would not end by themselves."""
-        self._draining.set()
+        self._draining.tell()
 
     def give_up(self) -> None:
         """End all other calls, too."""
-        self._overdue.set()
+        self._overdue.tell()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, exchange: HttpExchange) -> None:
         """Answer one request."""
         started_nanos = time.time_ns()
-        headers = Headers(scope["headers"])
-        arrival = await self._arrive(scope["method"], headers, receive)
+        headers = Headers(exchange.headers)
+        arrival = await self._arrive(exchange, headers)
         batch = isinstance(arrival.envelope, Batch)
         envelope = None if isinstance(arrival.envelope, Batch) else arrival.envelope
-        span = RequestSpan(scope, arrival.headers, envelope, started_nanos=started_nanos)
+        span = RequestSpan(exchange, headers, envelope, started_nanos=started_nanos)
         relay = Relay(
-            receive,
-            Reply(
-                send,
-                stall_seconds=self._stall_seconds,
-                abort=_abort_of(scope),
-            ),
+            exchange,
+            Reply(exchange, stall_seconds=self._stall_seconds),
             span,
-            era=era_of(arrival.headers),
+            era=era_of(headers),
             accepted=arrival.accepted,
             request_id=arrival.request_id,
             batch=batch,
-            comment_every_seconds=self._comment_every_seconds,
+            liveliness=self._liveliness,
         )
         token = otel_context.attach(span.context)
         try:
@@ -176,13 +169,13 @@ class McpEndpoint:
             otel_context.detach(token)
             span.end(relay.reply.status)
 
-    async def _arrive(self, method: str, headers: Headers, receive: Receive) -> _Arrival:
+    async def _arrive(self, exchange: HttpExchange, headers: Headers) -> _Arrival:
         rebinding = refuse_rebinding(
             headers, loopback_only=self._loopback_only, allowed_origins=self._allowed_origins
         )
         if rebinding is not None:
             return _Arrival(headers, ANY_ANSWER, refused=RefusedError(rebinding))
-        return await _judge(method, headers, receive, self._stall_seconds)
+        return await _judge(exchange, headers, self._stall_seconds)
 
     async def _answer(self, arrival: _Arrival, relay: Relay) -> None:
         if arrival.gone:
@@ -202,7 +195,7 @@ class McpEndpoint:
                 case _End(session_id):
                     timeout = self._request_timeout_seconds
                     answer = self._sessions.end(session_id, ANONYMOUS, timeout_seconds=timeout)
-                    await relay.carry(answer, Ending(self._overdue))
+                    await relay.carry(answer, self._end_of_requests)
                 case _:
                     await self._post(arrival, arrival.action, relay)
         except SessionCallError as error:
@@ -242,24 +235,17 @@ class McpEndpoint:
             routing_key=session_id or routing_key_of(arrival.headers, self._routing_header),
             timeout_seconds=None if listening else self._request_timeout_seconds,
         )
-        await relay.carry(answer, self._end_of_listening if listening else Ending(self._overdue))
+        await relay.carry(answer, self._end_of_listening if listening else self._end_of_requests)
 
 
-def _abort_of(scope: Scope) -> Callable[[], None]:
-    """Return what breaks a request's connection; nothing does under servers that cannot."""
-    extension: dict[str, Any] = scope.get("extensions", {}).get(ABORT_EXTENSION, {})
-    abort: Callable[[], None] = extension.get("abort", lambda: None)
-    return abort
-
-
-async def _judge(method: str, headers: Headers, receive: Receive, stall_seconds: float) -> _Arrival:
+async def _judge(exchange: HttpExchange, headers: Headers, stall_seconds: float) -> _Arrival:
     accepted = ANY_ANSWER
     envelope: Envelope | Batch | None = None
     try:
-        match method:
+        match exchange.method:
             case "POST":
                 accepted = check_post_headers(headers)
-                body = await _read(receive, stall_seconds)
+                body = await _read(exchange, stall_seconds)
                 envelope = read_body(body, headers)
                 return _Arrival(headers, accepted, envelope, body, admit_post(envelope, headers))
             case "GET":
@@ -278,30 +264,32 @@ async def _judge(method: str, headers: Headers, receive: Receive, stall_seconds:
         return _Arrival(headers, accepted, gone=True)
 
 
-async def _read(receive: Receive, stall_seconds: float) -> bytes:
+async def _read(exchange: HttpExchange, stall_seconds: float) -> bytes:
     """Read the whole body, as far as the limit allows.
 
     Raises:
         RefusedError: 413, it is over the limit; 408, the next piece of it did not come in time.
         ClientGoneError: The client went away.
     """
-    chunks: list[bytes] = []
+    if exchange.body_complete:
+        body = await exchange.read()
+        if len(body) > MAX_MESSAGE_BYTES:
+            raise RefusedError(too_large())
+        return body
+    pieces: list[bytes] = []
     size = 0
     while True:
         try:
             async with asyncio.timeout(stall_seconds):
-                message = await receive()
+                piece = await exchange.read()
         except TimeoutError:
             raise RefusedError(too_slow()) from None
-        if message["type"] != "http.request":
-            raise ClientGoneError
-        chunk: bytes = message.get("body", b"")
-        size += len(chunk)
+        if not piece:
+            return b"".join(pieces)
+        size += len(piece)
         if size > MAX_MESSAGE_BYTES:
             raise RefusedError(too_large())
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
+        pieces.append(piece)
 
 
 def _forwarded(headers: Headers) -> list[tuple[str, str]]:

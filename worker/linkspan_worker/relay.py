@@ -9,29 +9,29 @@ Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transport
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 from linkspan_contract.envelope import RequestId, encode_error
 from linkspan_worker.admission import Era, http_status_of_error
 from linkspan_worker.failures import SHUTTING_DOWN, Refusal
 from linkspan_worker.headers import Accepted
-from linkspan_worker.reply import ClientGoneError, HeaderPairs, Reply
+from linkspan_worker.http import ClientGoneError, HttpExchange
+from linkspan_worker.reply import HeaderPairs, Reply
 from linkspan_worker.request_span import RequestSpan
 from linkspan_worker.session_client import (
     Answer,
     Event,
     Message,
     MessageKind,
+    Nothing,
     SessionCallError,
     StreamOpened,
 )
+from linkspan_worker.signals import Signal, Ticker
 
 logger = logging.getLogger(__name__)
-
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 _TAKEN_SECONDS: Final = 5.0
 """How long a request whose client has gone may take to reach its session server."""
@@ -47,22 +47,49 @@ class Ending:
     """What ends a reply before its answer is complete.
 
     Attributes:
-        when: Ends it when it is set.
+        when: Ends it when it happens.
         at_most_seconds: Ends it after this time, too.
         quietly: Whether it just ends, because it is not an answer that the client waits for.
     """
 
-    when: asyncio.Event
+    when: Signal
     at_most_seconds: float | None = None
     quietly: bool = False
+
+
+class Liveliness:
+    """When to show that streams live."""
+
+    def __init__(self, comment_every_seconds: float) -> None:
+        """Make it for all relays.
+
+        Args:
+            comment_every_seconds: How long a stream may be silent before a comment is sent.
+        """
+        self.comment_every_seconds: Final = comment_every_seconds
+        self.ticker: Final = Ticker(comment_every_seconds / 5)
 
 
 class Relay:
     """One request's way back."""
 
+    __slots__ = (
+        "_accepted",
+        "_batch",
+        "_collected",
+        "_era",
+        "_exchange",
+        "_liveliness",
+        "_request_id",
+        "_said_at",
+        "headers",
+        "reply",
+        "span",
+    )
+
     def __init__(
         self,
-        receive: Receive,
+        exchange: HttpExchange,
         reply: Reply,
         span: RequestSpan,
         *,
@@ -70,31 +97,33 @@ class Relay:
         accepted: Accepted,
         request_id: RequestId | None,
         batch: bool,
-        comment_every_seconds: float,
+        liveliness: Liveliness,
     ) -> None:
         """Make a relay.
 
         Args:
-            receive: ASGI's, its body read, to learn that the client has gone away.
+            exchange: The HTTP request, its body read, to learn that the client has gone away.
             reply: The response to write.
             span: The request's span.
             era: Which family of versions the request belongs to.
             accepted: Which kinds of answer the client takes.
             request_id: The id that an error of ours is answered with, if there is one.
             batch: Whether several requests came in one body, and as many answers are owed.
-            comment_every_seconds: How long a stream may be silent before a comment is sent.
+            liveliness: When to show that a stream lives.
         """
         self.reply = reply
         self.span = span
         self.headers: HeaderPairs = ()
         """HTTP headers that go with the answer, unless it is an error before anything else."""
-        self._receive = receive
+        self._exchange = exchange
         self._era = era
         self._accepted = accepted
         self._request_id = request_id
         self._batch = batch
         self._collected: list[str] = []
-        self._comment_every_seconds = comment_every_seconds
+        self._liveliness = liveliness
+        self._said_at = 0.0
+        """When something was last sent."""
 
     async def carry(self, answer: Answer, ending: Ending) -> None:
         """Carry events to the client until the answer is complete, or it is to end before.
@@ -110,38 +139,44 @@ class Relay:
             ClientGoneError: The client went away before the answer was complete.
             SessionCallError: The call failed before the answer was complete.
         """
-        gone = asyncio.ensure_future(_disconnected(self._receive))
-        stop = asyncio.ensure_future(_wait(ending))
-        others = {gone, stop}
-        step = asyncio.ensure_future(answer.next())
+        look = answer.changed.set  # for whatever happens, one sign to look at everything
+        self._exchange.on_gone = look
+        ending.when.watch(look)
+        self._liveliness.ticker.watch(look)
+        loop = asyncio.get_running_loop()
+        started = self._said_at = loop.time()
+        lives_until = None if ending.at_most_seconds is None else started + ending.at_most_seconds
+        limit = None if lives_until is None else loop.call_at(lives_until, look)
         try:
             while not self.reply.ended:
-                await asyncio.wait(
-                    {step, *others},
-                    timeout=self._comment_every_seconds,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                if step.done():
-                    event = step.result()
-                    if event is None:
-                        await self._finish()
-                        return
-                    await self._forward(event)
-                    step = asyncio.ensure_future(answer.next())
-                elif gone.done():
+                answer.changed.clear()
+                taken = answer.take()
+                if not isinstance(taken, Nothing):
+                    await self._forward(taken)
+                    self._said_at = loop.time()
+                elif taken is Nothing.MORE:
+                    await self._finish()
+                    return
+                elif self._exchange.gone:
                     if self._era is Era.HANDSHAKE:  # there a disconnect takes nothing back
                         await answer.taken(within_seconds=_TAKEN_SECONDS)
                     raise ClientGoneError
-                elif stop.done():
+                elif ending.when.happened or (lives_until and loop.time() >= lives_until):
                     await self._stop(ending)
                     return
-                else:
+                elif loop.time() - self._said_at >= self._liveliness.comment_every_seconds:
                     await self._show_life()
-            await _let_end(step)
+                    self._said_at = loop.time()
+                else:
+                    await answer.changed.wait()
+            await _let_end(answer)
         finally:
             answer.cancel()
-            for future in (step, *others):
-                future.cancel()
+            self._exchange.on_gone = None
+            ending.when.unwatch(look)
+            self._liveliness.ticker.unwatch(look)
+            if limit is not None:
+                limit.cancel()
 
     async def refuse(self, refusal: Refusal, *, resumable: bool = False) -> None:
         """Answer with an error, as the body or as an event, unless the answer is out already.
@@ -239,26 +274,13 @@ class Relay:
         await self.reply.comment()
 
 
-async def _let_end(step: "asyncio.Future[Event | None]") -> None:
+async def _let_end(answer: Answer) -> None:
     """Let a call end by itself whose answer is out, so that it counts as done on both sides."""
-    done, _ = await asyncio.wait({step}, timeout=_END_SECONDS)
-    error = step.exception() if done else None
-    if isinstance(error, SessionCallError):
-        logger.warning("a call failed after its answer: %s", error)
-    elif error is not None:
-        raise error
-
-
-async def _wait(ending: Ending) -> None:
-    """Return when a reply is to end."""
     try:
-        async with asyncio.timeout(ending.at_most_seconds):
-            await ending.when.wait()
+        if answer.take() is not Nothing.MORE:
+            async with asyncio.timeout(_END_SECONDS):
+                await answer.next()
+    except SessionCallError as error:
+        logger.warning("a call failed after its answer: %s", error)
     except TimeoutError:
-        pass
-
-
-async def _disconnected(receive: Receive) -> None:
-    """Return when the client has gone away."""
-    while (await receive())["type"] != "http.disconnect":
         pass

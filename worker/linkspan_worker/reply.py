@@ -1,19 +1,18 @@
-"""What goes back over HTTP, as JSON or as an event stream: ASGI's `send` side, no decisions.
+"""What goes back over HTTP, as JSON or as an event stream: written to the exchange, no decisions.
 
-Sources: ASGI HTTP spec 2.4; WHATWG HTML, section 9.2 (server-sent events).
+Source: WHATWG HTML, section 9.2 (server-sent events).
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable
+from typing import Final, TypeAlias
 
 from opentelemetry import metrics
 
 from linkspan_worker.headers import EVENT_STREAM, JSON
+from linkspan_worker.http import ClientGoneError, HttpExchange
 
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 _cut_offs = metrics.get_meter("linkspan.worker").create_counter(
@@ -24,16 +23,13 @@ _cut_offs = metrics.get_meter("linkspan.worker").create_counter(
 
 HeaderPairs: TypeAlias = Iterable[tuple[str, str]]
 
+_JSON_TYPE: Final = ("content-type", JSON)
 _STREAM_HEADERS: Final = (
     ("content-type", EVENT_STREAM),
     ("cache-control", "no-cache, no-transform"),
     # nginx buffers answers unless told not to.
     ("x-accel-buffering", "no"),
 )
-
-
-class ClientGoneError(Exception):
-    """The client went away; there is nobody to answer."""
 
 
 class ReaderStalledError(ClientGoneError):
@@ -43,19 +39,17 @@ class ReaderStalledError(ClientGoneError):
 class Reply:
     """One HTTP response being written, by one of `json`, `empty` and `begin_stream`."""
 
-    def __init__(
-        self, send: Send, *, stall_seconds: float, abort: Callable[[], None] = lambda: None
-    ) -> None:
+    __slots__ = ("_exchange", "_stall_seconds", "ended", "status", "streaming")
+
+    def __init__(self, exchange: HttpExchange, *, stall_seconds: float) -> None:
         """Make a reply.
 
         Args:
-            send: ASGI's.
+            exchange: What it is written to.
             stall_seconds: How long one piece may wait for a client that takes nothing.
-            abort: Breaks the connection, for such a client.
         """
-        self._send_piece = send
+        self._exchange = exchange
         self._stall_seconds = stall_seconds
-        self._abort = abort
         self.status: int | None = None
         """The HTTP status, once it has been sent."""
         self.streaming = False
@@ -65,26 +59,23 @@ class Reply:
 
     async def json(self, status: int, text: str, headers: HeaderPairs = ()) -> None:
         """Send a JSON body and be done."""
-        body = text.encode()
-        await self._start(
-            status,
-            (("content-type", JSON), ("content-length", str(len(body))), *headers),
-        )
-        await self._finish(body)
+        self.status = status
+        self.ended = True
+        self._exchange.respond(status, (_JSON_TYPE, *headers), text.encode())
+        if self._exchange.write_paused:
+            await self._wait_for_reader()
 
     async def empty(self, status: int, headers: HeaderPairs = ()) -> None:
         """Send a status without a body and be done."""
-        # RFC 9110, section 8.6: a 204 has no Content-Length.
-        length = () if status == HTTPStatus.NO_CONTENT else (("content-length", "0"),)
-        await self._start(status, (*length, *headers))
-        await self._finish(b"")
+        self.status = status
+        self.ended = True
+        self._exchange.respond(status, headers, b"")
 
     async def begin_stream(self, headers: HeaderPairs = ()) -> None:
-        """Commit to an event stream; returns when its headers are on their way."""
+        """Commit to an event stream; its headers are on their way at once: clients wait for them."""
+        self.status = 200
         self.streaming = True
-        await self._start(200, (*_STREAM_HEADERS, *headers))
-        # Servers hold the headers back until the first piece of a body: clients wait for them.
-        await self._write(b"")
+        self._exchange.begin(200, (*_STREAM_HEADERS, *headers))
 
     async def event(self, text: str, event_id: str = "") -> None:
         """Send one message, which must be a single line, and the id to resume after it."""
@@ -104,32 +95,23 @@ class Reply:
 
     async def end_stream(self) -> None:
         """End the stream."""
-        await self._finish(b"")
-
-    async def _start(self, status: int, headers: HeaderPairs) -> None:
-        self.status = status
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [(name.encode(), value.encode()) for name, value in headers],
-            }
-        )
-
-    async def _finish(self, data: bytes) -> None:
         self.ended = True
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+        self._exchange.end()
+        if self._exchange.write_paused:
+            await self._wait_for_reader()
 
-    async def _send(self, message: MutableMapping[str, Any]) -> None:
+    async def _write(self, data: bytes) -> None:
+        self._exchange.write(data)
+        if self._exchange.write_paused:
+            await self._wait_for_reader()
+
+    async def _wait_for_reader(self) -> None:
         try:
             async with asyncio.timeout(self._stall_seconds):
-                await self._send_piece(message)
+                await self._exchange.drain()
         except TimeoutError:
             self.ended = True
-            self._abort()
+            self._exchange.abort()
             logger.warning("cut off a client that takes nothing of its answer")
             _cut_offs.add(1)
             raise ReaderStalledError from None
-
-    async def _write(self, data: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})

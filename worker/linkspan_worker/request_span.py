@@ -7,8 +7,8 @@ conventions; the others are finer, and ours. Values that a client chooses are cu
 no header value is recorded but those named here, and of `Authorization` only scheme and length.
 """
 
-from collections.abc import Mapping, MutableMapping
-from typing import Any, Final, cast
+from collections.abc import Mapping
+from typing import Final, cast
 
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from opentelemetry import trace
@@ -22,6 +22,7 @@ from linkspan_propagation import extract_from_fields
 from linkspan_worker.admission import SESSION_ID_HEADER
 from linkspan_worker.failures import Refusal
 from linkspan_worker.headers import Headers
+from linkspan_worker.http import HttpExchange
 
 SPAN_NAME: Final = "mcp.request"
 
@@ -43,7 +44,7 @@ class RequestSpan:
 
     def __init__(
         self,
-        scope: MutableMapping[str, Any],
+        exchange: HttpExchange,
         headers: Headers,
         envelope: Envelope | None,
         *,
@@ -52,7 +53,7 @@ class RequestSpan:
         """Start the span, as of `started_nanos` since the Unix epoch.
 
         Args:
-            scope: The ASGI scope.
+            exchange: The HTTP request.
             headers: The request's headers.
             envelope: What the body says; None if there is none or it could not be read.
             started_nanos: When the request came in.
@@ -64,7 +65,7 @@ class RequestSpan:
         self.span = span
         self.context = trace.set_span_in_context(span, parent)
         if span.is_recording():
-            span.set_attributes(_http_attributes(scope, headers))
+            span.set_attributes(_http_attributes(exchange, headers))
             span.set_attributes(_header_attributes(headers))
             if envelope is not None:
                 span.set_attributes(_envelope_attributes(envelope))
@@ -143,22 +144,20 @@ def _extract_from_meta(envelope: Envelope | None) -> Context:
     return extract_from_fields(values("traceparent"), values("tracestate"), values("baggage"))
 
 
-def _http_attributes(
-    scope: MutableMapping[str, Any], headers: Headers
-) -> dict[str, AttributeValue]:
+def _http_attributes(exchange: HttpExchange, headers: Headers) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {
-        "http.request.method": scope["method"],
+        "http.request.method": exchange.method,
         "http.route": "/mcp",
-        "url.path": scope["path"],
-        "url.scheme": scope["scheme"],
+        "url.path": exchange.path,
+        "url.scheme": "http",
         "network.protocol.name": "http",
-        "network.protocol.version": scope["http_version"],
-        "mcp.request.method": scope["method"],
+        "network.protocol.version": exchange.http_version,
+        "mcp.request.method": exchange.method,
     }
-    if scope.get("server"):
-        attributes["server.address"], attributes["server.port"] = scope["server"]
-    if scope.get("client"):
-        attributes["client.address"], attributes["client.port"] = scope["client"]
+    if exchange.server is not None:
+        attributes["server.address"], attributes["server.port"] = exchange.server
+    if exchange.client is not None:
+        attributes["client.address"], attributes["client.port"] = exchange.client
     agent = headers.get("user-agent")
     if agent is not None:
         attributes["user_agent.original"] = agent[:_MAX_VALUE_CHARS]

@@ -18,7 +18,7 @@ from linkspan.session.v1.session_service_pb2 import (
     Post,
     StreamOpened,
 )
-from linkspan_worker.calls import Answer, Event, init
+from linkspan_worker.calls import Answer, Event, Nothing, init
 from linkspan_worker.owners import OwnerRoutes
 from linkspan_worker.placement import open_owner, open_placement
 from linkspan_worker.readiness import Readiness
@@ -29,6 +29,7 @@ __all__ = [
     "Event",
     "Message",
     "MessageKind",
+    "Nothing",
     "Principal",
     "SessionCallError",
     "SessionClient",

@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import MutableMapping
-from typing import Any, Final
+from typing import Final
 
 import grpc
+from tests.unit.worker.collecting_wire import CollectingWire
 from tests.unit.worker.scripted import (
     ScriptedServer,
     aborts,
@@ -28,27 +28,12 @@ ANSWER: Final = '{"jsonrpc":"2.0","id":1,"result":{}}'
 NOTE: Final = '{"jsonrpc":"2.0","method":"notifications/message"}'
 
 
-class Exchange:
-    """One HTTP request by ASGI, and what was answered."""
+class Answered(CollectingWire):
+    """What was answered to one HTTP request."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body: bytes | None = body
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.text = ""
-
-    async def receive(self) -> MutableMapping[str, Any]:
-        if self._body is None:
-            await asyncio.Event().wait()
-        body, self._body = self._body, None
-        return {"type": "http.request", "body": body}
-
-    async def send(self, message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-        else:
-            self.text += message["body"].decode()
+    @property
+    def text(self) -> str:
+        return self.body.decode()
 
     @property
     def events(self) -> list[str]:
@@ -56,22 +41,18 @@ class Exchange:
         return [event for event in self.text.split("\n\n") if event]
 
 
-async def call_tool(server: ScriptedServer, *, session: str = "s") -> Exchange:
+async def call_tool(server: ScriptedServer, *, session: str = "s") -> Answered:
     """POST a request of a session to a worker before this server alone."""
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "t"}}
-    exchange = Exchange(json.dumps(body).encode())
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/mcp",
-        "scheme": "http",
-        "http_version": "1.1",
-        "headers": [
+    answered = Answered()
+    exchange = answered.exchange(
+        json.dumps(body).encode(),
+        (
             (b"content-type", b"application/json"),
             (b"accept", b"application/json, text/event-stream"),
             (b"mcp-session-id", session.encode()),
-        ],
-    }
+        ),
+    )
     sessions = SessionClient(target_of(server), retry_for_seconds=0.2)
     endpoint = McpEndpoint(
         sessions,
@@ -84,10 +65,10 @@ async def call_tool(server: ScriptedServer, *, session: str = "s") -> Exchange:
         allowed_origins=frozenset(),
     )
     try:
-        await endpoint(scope, exchange.receive, exchange.send)
+        await endpoint(exchange)
     finally:
         await sessions.close()
-    return exchange
+    return answered
 
 
 def test_a_stream_goes_on_as_one_response_and_is_primed_once() -> None:

@@ -1,80 +1,81 @@
-"""What goes back over HTTP, as the ASGI messages that a server is handed."""
+"""What goes back over HTTP, as the bytes that leave."""
 
 import asyncio
 import json
-from collections.abc import MutableMapping
-from typing import Any
 
-from linkspan_worker.reply import Reply
+import pytest
+from tests.unit.worker.collecting_wire import CollectingWire
 
-
-class Wire:
-    """ASGI's `send`, kept."""
-
-    def __init__(self) -> None:
-        self.messages: list[MutableMapping[str, Any]] = []
-
-    async def send(self, message: MutableMapping[str, Any]) -> None:
-        self.messages.append(message)
-
-    @property
-    def headers(self) -> dict[bytes, bytes]:
-        return dict(self.messages[0]["headers"])
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(message["body"] for message in self.messages[1:])
-
-    @property
-    def ended(self) -> bool:
-        return not self.messages[-1].get("more_body", False)
+from linkspan_worker.reply import ReaderStalledError, Reply
 
 
 def test_json_is_one_body_with_its_length_in_bytes() -> None:
-    wire = Wire()
-    reply = Reply(wire.send, stall_seconds=5)
+    wire = CollectingWire()
+    reply = Reply(wire.exchange(), stall_seconds=5)
     assert reply.status is None
     asyncio.run(reply.json(404, '{"é":"😀"}', [("retry-after", "1")]))
-    assert wire.messages[0]["status"] == reply.status == 404
+    assert wire.status == reply.status == 404
     assert wire.headers == {
-        b"content-type": b"application/json",
-        b"content-length": str(len('{"é":"😀"}'.encode())).encode(),
-        b"retry-after": b"1",
+        "content-type": "application/json",
+        "content-length": str(len('{"é":"😀"}'.encode())),
+        "retry-after": "1",
     }
     assert json.loads(wire.body) == {"é": "😀"}
-    assert wire.ended
+    assert wire.over
 
 
 def test_empty_is_a_status_without_a_body() -> None:
-    wire = Wire()
-    asyncio.run(Reply(wire.send, stall_seconds=5).empty(204, [("allow", "GET")]))
-    assert wire.messages[0]["status"] == 204
-    assert wire.headers[b"allow"] == b"GET"
+    wire = CollectingWire()
+    asyncio.run(Reply(wire.exchange(), stall_seconds=5).empty(204, [("allow", "GET")]))
+    assert wire.status == 204
+    assert wire.headers == {"allow": "GET"}
     assert wire.body == b""
-    assert wire.ended
+    assert wire.over
 
 
 def test_a_stream_is_events_and_comments_and_has_an_end() -> None:
-    async def main(wire: Wire) -> None:
-        reply = Reply(wire.send, stall_seconds=5)
+    async def main(wire: CollectingWire) -> None:
+        reply = Reply(wire.exchange(), stall_seconds=5)
         await reply.begin_stream([("mcp-session-id", "s")])
-        assert [message["type"] for message in wire.messages] == [
-            "http.response.start",
-            "http.response.body",  # so that the headers do not wait for the first event
-        ]
+        assert wire.status == 200, "the headers do not wait for the first event"
         await reply.event('{"a":"é\u2028"}')
         await reply.comment()
-        assert not wire.ended
+        assert not wire.over
         await reply.end_stream()
 
-    wire = Wire()
+    wire = CollectingWire()
     asyncio.run(main(wire))
-    assert wire.messages[0]["status"] == 200
     assert wire.headers == {
-        b"content-type": b"text/event-stream",
-        b"cache-control": b"no-cache, no-transform",
-        b"x-accel-buffering": b"no",
-        b"mcp-session-id": b"s",
+        "content-type": "text/event-stream",
+        "cache-control": "no-cache, no-transform",
+        "x-accel-buffering": "no",
+        "mcp-session-id": "s",
+        "transfer-encoding": "chunked",
     }
     assert wire.body == 'event: message\ndata: {"a":"é\u2028"}\n\n: alive\n\n'.encode()
-    assert wire.ended
+    assert wire.over
+
+
+def test_a_client_that_takes_nothing_is_cut_off() -> None:
+    class StuckWire(CollectingWire):
+        async def drain(self) -> None:
+            await asyncio.Event().wait()
+
+    async def main(wire: CollectingWire) -> None:
+        wire.write_paused = True
+        reply = Reply(wire.exchange(), stall_seconds=0.01)
+        await reply.begin_stream()
+        with pytest.raises(ReaderStalledError):
+            await reply.event("{}")
+        assert reply.ended
+
+    wire = StuckWire()
+    asyncio.run(main(wire))
+    assert wire.aborted
+
+
+def test_a_header_cannot_be_smuggled_into_a_response() -> None:
+    wire = CollectingWire()
+    with pytest.raises(ValueError, match="control character"):
+        asyncio.run(Reply(wire.exchange(), stall_seconds=5).json(200, "{}", [("x", "a\nb: c")]))
+    assert not wire.written

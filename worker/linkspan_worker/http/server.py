@@ -1,0 +1,121 @@
+"""The HTTP server: its listening socket, its connections, their timeouts, and its end.
+
+Above lies the worker's process; below lies `connection`. One timer serves all connections.
+"""
+
+import asyncio
+import logging
+import socket
+from dataclasses import dataclass
+from typing import Final
+
+from linkspan_worker.http.connection import HttpConnection, Serve
+from linkspan_worker.http.exchange import HttpExchange
+
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 1.0
+"""How often connections are looked at that may have been silent for too long."""
+
+_BACKLOG: Final = 2048
+_ERROR_BODY: Final = b"Internal server error\n"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTimes:
+    """How long clients may take.
+
+    Attributes:
+        message_seconds: For the headers of a request from its first byte on, and for the rest of a
+            body that is not read any more.
+        keep_alive_seconds: Between two requests.
+    """
+
+    message_seconds: float
+    keep_alive_seconds: float = 75.0
+
+
+class HttpServer:
+    """An HTTP/1.1 server before one application."""
+
+    def __init__(self, application: Serve, times: HttpTimes) -> None:
+        """Make a server.
+
+        Args:
+            application: Answers each request; whatever it raises becomes a 500, and is logged.
+            times: How long clients may take.
+        """
+        self._application = application
+        self._times = times
+        self._listening: asyncio.Server | None = None
+        self._looking: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.connections: set[HttpConnection] = set()
+        self.draining = False
+
+    async def start(self, listener: socket.socket) -> None:
+        """Accept connections from now on."""
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(
+            lambda: HttpConnection(self), sock=listener, backlog=_BACKLOG
+        )
+        self._looking = loop.call_later(_LOOK_SECONDS, self._look)
+
+    async def drain(self, within_seconds: float) -> None:
+        """Accept nothing more, and wait until all requests are answered, or the time is over."""
+        self.draining = True
+        if self._listening is not None:
+            self._listening.close()
+        for connection in list(self.connections):
+            connection.close_when_idle()
+        try:
+            async with asyncio.timeout(within_seconds):
+                while self.connections:
+                    self._waiter = asyncio.get_running_loop().create_future()
+                    await self._waiter
+        except TimeoutError:
+            pass
+
+    async def close(self) -> None:
+        """Break what is left."""
+        if self._looking is not None:
+            self._looking.cancel()
+        for connection in list(self.connections):
+            connection.abort()
+
+    async def answer(self, exchange: HttpExchange) -> None:
+        """Have one request answered."""
+        try:
+            await self._application(exchange)
+        except Exception:
+            logger.exception("a request broke the application")
+        finally:
+            if not exchange.response_ended and not exchange.gone:
+                self._break_off(exchange)
+
+    def noticed(self) -> None:
+        """Say that a connection has gone."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    @staticmethod
+    def _break_off(exchange: HttpExchange) -> None:
+        exchange.keep_alive = False
+        if exchange.response_begun:  # its client must not take it for complete
+            exchange.abort()
+        else:
+            exchange.respond(500, (("content-type", "text/plain"),), _ERROR_BODY)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._looking = loop.call_later(_LOOK_SECONDS, self._look)
+        now = loop.time()
+        for connection in list(self.connections):
+            if not connection.idle:
+                continue
+            waited = now - connection.waiting_since
+            times = self._times
+            if waited > (
+                times.message_seconds if connection.in_message else times.keep_alive_seconds
+            ):
+                connection.give_up_waiting()

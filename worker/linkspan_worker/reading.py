@@ -1,0 +1,83 @@
+"""The events of one call as they can be had without waiting, and a sign when there are more.
+
+Above lies `calls`; below lies a call of grpc.aio, which knows only how to wait: a task waits in its
+place. One event is read ahead, no more, so that who does not take events slows their sender down.
+"""
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, TypeAlias
+
+import grpc
+
+from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
+
+if TYPE_CHECKING:
+    from linkspan.session.v1.session_service_pb2 import HandleRequestRequest
+
+    Call: TypeAlias = "grpc.aio.UnaryStreamCall[HandleRequestRequest, HandleRequestResponse]"
+
+Event: TypeAlias = HandleRequestResponse
+"""One event of an answer, as the session service sends it."""
+
+
+class Nothing(Enum):
+    """Why there is no event."""
+
+    YET = "yet"
+    """There may be one later; the sign says when to look again."""
+    MORE = "more"
+    """The call has ended, and well."""
+
+
+class CallReader:
+    """Reads one call."""
+
+    __slots__ = ("_event", "_failure", "_notify", "_over", "_task", "_wanted", "call")
+
+    def __init__(self, call: "Call", notify: Callable[[], None]) -> None:
+        """Begin to read.
+
+        Args:
+            call: The call; nobody else reads it.
+            notify: The sign: called when `take` may return something else than before.
+        """
+        self.call = call
+        self._notify = notify
+        self._event: Event | None = None
+        self._over = False
+        self._failure: grpc.aio.AioRpcError | None = None
+        self._wanted = asyncio.Event()
+        self._task = asyncio.ensure_future(self._read())
+
+    def take(self) -> Event | Nothing:
+        """Return the next event, if it is there.
+
+        Raises:
+            grpc.aio.AioRpcError: The call failed; told after the events before that.
+        """
+        event, self._event = self._event, None
+        if event is not None:
+            self._wanted.set()
+            return event
+        if self._failure is not None:
+            raise self._failure
+        return Nothing.MORE if self._over else Nothing.YET
+
+    def cancel(self) -> None:
+        """End the call, unless it has ended."""
+        self._task.cancel()
+        self.call.cancel()
+
+    async def _read(self) -> None:
+        try:
+            while isinstance(event := await self.call.read(), HandleRequestResponse):
+                self._event = event
+                self._wanted.clear()
+                self._notify()
+                await self._wanted.wait()
+            self._over = True
+        except grpc.aio.AioRpcError as error:
+            self._failure = error
+        self._notify()
