@@ -181,7 +181,7 @@ def _parse_json(text: str | bytes) -> object:
         if len(encoded) > MAX_MESSAGE_BYTES:
             _refuse(f"the message is larger than {MAX_MESSAGE_BYTES} bytes")
         words = text if isinstance(text, str) else text.decode()
-        decoded: object = json.loads(words, parse_constant=_refuse_constant)
+        decoded: object = _decode(words)
         if _may_hold_surrogates(words):
             json.dumps(decoded, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
@@ -191,12 +191,15 @@ def _parse_json(text: str | bytes) -> object:
     return decoded
 
 
-def _may_hold_surrogates(text: str) -> bool:
-    return "\\ud" in text or "\\uD" in text
-
-
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_decode: Final = json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+
+def _may_hold_surrogates(text: str) -> bool:
+    return "\\ud" in text or "\\uD" in text
 
 
 def _check_call(message: JsonObject, request_id: RequestId | None) -> Request | Notification:

@@ -6,6 +6,7 @@ trailing white space in place.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
@@ -13,28 +14,38 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 JSON: Final = "application/json"
 EVENT_STREAM: Final = "text/event-stream"
 
+_REMEMBERED: Final = 256
+"""How many values of a header are not read again: clients send the same ones over and over."""
+
 
 class Headers:
     """The headers of one request, by lower-case name."""
 
+    __slots__ = ("_pairs", "_values")
+
     def __init__(self, raw: RawHeaders) -> None:
-        self._pairs = [
-            (name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t"))
-            for name, value in raw
-        ]
+        pairs: list[tuple[str, str]] = []
+        values: dict[str, list[str]] = {}
+        for raw_name, raw_value in raw:
+            name = raw_name.decode("latin-1").lower()
+            value = raw_value.decode("latin-1").strip(" \t")
+            pairs.append((name, value))
+            values.setdefault(name, []).append(value)
+        self._pairs = pairs
+        self._values = values
 
     def all(self, name: str) -> list[str]:
         """Return every value under `name`, in order."""
-        return [value for each, value in self._pairs if each == name]
+        return self._values.get(name, [])
 
     def get(self, name: str) -> str | None:
         """Return the last value under `name`, or None."""
-        values = self.all(name)
+        values = self._values.get(name)
         return values[-1] if values else None
 
     def names(self) -> list[str]:
         """Return the names, each once, sorted."""
-        return sorted({name for name, _ in self._pairs})
+        return sorted(self._values)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return all headers in order."""
@@ -71,7 +82,12 @@ def accepted_by(headers: Headers) -> Accepted:
     preferred, and of two of equal weight the one that is named first. Source: RFC 9110, sections
     12.4.2 and 12.5.1, which leave the last rule to the server.
     """
-    parts = [part for value in headers.all("accept") for part in value.split(",")]
+    return _accepted(",".join(headers.all("accept")))
+
+
+@lru_cache(_REMEMBERED)
+def _accepted(ranges_text: str) -> Accepted:
+    parts = ranges_text.split(",")
     ranges = {name: weight for name, weight in map(_media_range, parts) if name}
     if not ranges:
         return ANY_ANSWER
@@ -88,7 +104,12 @@ def accepted_by(headers: Headers) -> Accepted:
 
 def is_json(headers: Headers) -> bool:
     """Tell whether the body is declared to be JSON, in UTF-8 where it says."""
-    media_type, _, parameters = (headers.get("content-type") or "").partition(";")
+    return _is_json(headers.get("content-type") or "")
+
+
+@lru_cache(_REMEMBERED)
+def _is_json(content_type: str) -> bool:
+    media_type, _, parameters = content_type.partition(";")
     if media_type.strip().lower() != JSON:
         return False
     _, found, charset = parameters.lower().partition("charset=")

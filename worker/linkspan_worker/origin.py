@@ -9,6 +9,7 @@ Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transport
 """
 
 import ipaddress
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -40,7 +41,7 @@ def refuse_rebinding(
     A missing `Origin` is a client that is no browser, and passes.
     """
     host = headers.get("host")
-    if loopback_only and host is not None and not is_loopback(_hostname(f"//{host}")):
+    if loopback_only and host is not None and not _is_at_loopback(f"//{host}"):
         return Refusal(
             HTTPStatus.MISDIRECTED_REQUEST,
             INVALID_REQUEST,
@@ -48,7 +49,7 @@ def refuse_rebinding(
             "421",
         )
     origin = headers.get("origin")
-    if origin is None or origin in allowed_origins or is_loopback(_hostname(origin)):
+    if origin is None or origin in allowed_origins or _is_at_loopback(origin):
         return None
     return Refusal(
         HTTPStatus.FORBIDDEN,
@@ -56,6 +57,12 @@ def refuse_rebinding(
         "Forbidden: requests from this origin are not allowed; see --allowed-origins",
         "403",
     )
+
+
+@lru_cache(256)
+def _is_at_loopback(url: str) -> bool:
+    """Tell whether a URL is of this machine; remembered, because clients send the same ones."""
+    return is_loopback(_hostname(url))
 
 
 def _hostname(url: str) -> str | None:
