@@ -25,7 +25,7 @@ from linkspan_session.answers import (
 )
 
 _META: Final = "_meta"
-_TRACE_FIELDS: Final = ("traceparent", "tracestate", "baggage")
+TRACE_FIELDS: Final = ("traceparent", "tracestate", "baggage")
 """The keys of `params._meta` that carry trace context, unprefixed (SEP-414)."""
 
 
@@ -88,21 +88,34 @@ class Call(SessionOutbound):
         self._request_id = request_id
         self._progress_token = progress_token_from_params(params)
         self._closed = False
-        self._transport = TransportContext(
-            kind="linkspan", can_send_request=outlet.can_ask, headers=dict(headers)
-        )
         self.headers = headers
-        self.message_metadata = ServerMessageMetadata(
-            can_send_request=outlet.can_ask,
-            close_sse_stream=closing.answer if closing else None,
-            close_standalone_sse_stream=closing.listening if closing else None,
-        )
-        self.cancel_requested = anyio.Event()
+        self.closing = closing
+        self._cancel_requested: anyio.Event | None = None
+
+    # What follows is made when it is asked for, which most handlers never do.
 
     @property
     def transport(self) -> TransportContext:
         """What the handler may know of the wire."""
-        return self._transport
+        return TransportContext(
+            kind="linkspan", can_send_request=self._outlet.can_ask, headers=dict(self.headers)
+        )
+
+    @property
+    def message_metadata(self) -> ServerMessageMetadata:
+        """What the SDK makes of the wire."""
+        return ServerMessageMetadata(
+            can_send_request=self._outlet.can_ask,
+            close_sse_stream=self.closing.answer if self.closing else None,
+            close_standalone_sse_stream=self.closing.listening if self.closing else None,
+        )
+
+    @property
+    def cancel_requested(self) -> anyio.Event:
+        """Set when the call is to stop."""
+        if self._cancel_requested is None:
+            self._cancel_requested = anyio.Event()
+        return self._cancel_requested
 
     @property
     def request_id(self) -> RequestId | None:
@@ -182,5 +195,5 @@ def nest(params: JsonObject | None) -> JsonObject | None:
     if not get_current_span().get_span_context().is_valid:
         return params
     client_meta = cast("JsonObject", meta)
-    nested = {key: value for key, value in client_meta.items() if key not in _TRACE_FIELDS}
+    nested = {key: value for key, value in client_meta.items() if key not in TRACE_FIELDS}
     return {**params, _META: {**nested, **inject_into_fields()}}

@@ -35,6 +35,8 @@ from linkspan_session.answers import (
 )
 from linkspan_session.errors import AppError
 from linkspan_session.kernel.call import Call, Nowhere, SessionOutbound, nest
+from linkspan_session.kernel.plain import METHOD as PLAIN_METHOD
+from linkspan_session.kernel.plain import call_plainly, is_plain_call
 from linkspan_session.store import Handshake, Preferences
 
 logger = logging.getLogger(__name__)
@@ -152,9 +154,18 @@ class HostedServer:
 
     async def answer(self, connection: Connection, call: Call, request: Request) -> Answer:
         """Handle a request of a session."""
-        runner = ServerRunner(self._server, connection, self._lifespan_state)
+        server, state, params = self._server, self._lifespan_state, request.params
         try:
-            return Result(await runner.on_request(call, request.method, nest(request.params)))
+            if (
+                request.method == PLAIN_METHOD
+                and params is not None
+                and is_plain_call(server, connection, params)
+            ):
+                return Result(
+                    await call_plainly(server, connection, state, call, nest(params) or params)
+                )
+            runner = ServerRunner(server, connection, state)
+            return Result(await runner.on_request(call, request.method, nest(params)))
         except BaseException as error:
             if _is_ours(error):
                 raise
