@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
 from opentelemetry import baggage as otel_baggage
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
@@ -28,7 +29,12 @@ from linkspan_propagation.baggage import (
     parse_baggage,
 )
 from linkspan_propagation.propagators import propagators_in_use
-from linkspan_propagation.traceparent import TRACEPARENT, format_traceparent, parse_traceparent
+from linkspan_propagation.traceparent import (
+    KNOWN_FLAGS,
+    TRACEPARENT,
+    format_traceparent,
+    read_traceparent,
+)
 from linkspan_propagation.tracestate import TRACESTATE, parse_tracestate, shorten_tracestate
 
 MetadataEntry: TypeAlias = tuple[str, str | bytes]
@@ -46,6 +52,10 @@ So this is half of the lower one. (W3C Baggage asks for room for 8 KiB, which HT
 
 _ENTRY_OVERHEAD_BYTES: Final = 32
 """What HTTP/2 counts for an entry beside its key and value (RFC 9113, section 6.5.2)."""
+
+_NOTHING: Final = Context()
+_NO_TRACE_STATE: Final = TraceState()
+_FLAGS: Final = tuple(TraceFlags(flags) for flags in range(KNOWN_FLAGS + 1))
 
 # What OpenTelemetry's TraceState can hold: the keys of Trace Context Level 1. It logs a warning for
 # each key that only Level 2 allows, which would let a caller fill our log.
@@ -72,11 +82,17 @@ def inject(metadata: Metadata | None, context: Context | None = None) -> tuple[M
     """
     entries = () if metadata is None else tuple(metadata)
     carried = propagators_in_use()
+    if context is None:
+        context = otel_context.get_current()
     span_context = trace.get_current_span(context).get_span_context()
     has_parent = carried.trace_context and span_context.is_valid
-    own_baggage = format_baggage(otel_baggage.get_all(context)) if carried.baggage else []
-    if not has_parent and not own_baggage:
-        return entries
+    members = otel_baggage.get_all(context) if carried.baggage else None
+    own_baggage = format_baggage(members) if members else []
+    if not own_baggage:
+        if not has_parent:
+            return entries
+        if not entries and not span_context.trace_state:  # nothing to find a place beside
+            return ((TRACEPARENT, _traceparent(span_context)),)
 
     kept: list[MetadataEntry] = []
     others_baggage: list[str] = []
@@ -162,30 +178,35 @@ def _context(
     traceparent: str | None, tracestates: Sequence[str], baggages: Sequence[str]
 ) -> Context:
     carried = propagators_in_use()
-    context = Context()
-    parent = (
-        parse_traceparent(traceparent)
-        if traceparent is not None and carried.trace_context
-        else None
-    )
-    if parent is not None:
-        members = [
-            member
-            for member in (parse_tracestate(tracestates) if tracestates else ())
-            if _HOLDABLE_KEY.fullmatch(member[0]) is not None
-        ]
+    context = _NOTHING
+    if (
+        traceparent is not None
+        and carried.trace_context
+        and (parent := read_traceparent(traceparent)) is not None
+    ):
+        trace_id, span_id, flags = parent
         span_context = SpanContext(
-            parent.trace_id,
-            parent.span_id,
-            is_remote=True,
-            trace_flags=TraceFlags(parent.flags),
-            trace_state=TraceState(members),
+            trace_id,
+            span_id,
+            True,  # is_remote
+            _FLAGS[flags],
+            _trace_state(tracestates) if tracestates else _NO_TRACE_STATE,
         )
         context = trace.set_span_in_context(NonRecordingSpan(span_context), context)
     if baggages and carried.baggage:
         for key, value in parse_baggage(baggages).items():
             context = otel_baggage.set_baggage(key, value, context)
     return context
+
+
+def _trace_state(tracestates: Sequence[str]) -> TraceState:
+    return TraceState(
+        [
+            member
+            for member in parse_tracestate(tracestates)
+            if _HOLDABLE_KEY.fullmatch(member[0]) is not None
+        ]
+    )
 
 
 def _fields(
@@ -198,9 +219,7 @@ def _fields(
     fields: dict[str, str] = {}
     tracestate = ""
     if span_context is not None:
-        fields[TRACEPARENT] = format_traceparent(
-            span_context.trace_id, span_context.span_id, span_context.trace_flags
-        )
+        fields[TRACEPARENT] = _traceparent(span_context)
         room_bytes -= _size_bytes(TRACEPARENT, fields[TRACEPARENT])
         if span_context.trace_state:
             tracestate = span_context.trace_state.to_header()
@@ -220,6 +239,10 @@ def _fields(
     if baggage_text:
         fields[BAGGAGE] = baggage_text
     return fields
+
+
+def _traceparent(span_context: SpanContext) -> str:
+    return format_traceparent(span_context.trace_id, span_context.span_id, span_context.trace_flags)
 
 
 def _size_bytes(key: object, value: object) -> int:

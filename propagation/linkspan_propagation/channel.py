@@ -2,37 +2,35 @@
 
 Owns a channel that stands before another and hands metadata in where a stub calls. No interceptor
 is involved, so that each call is bare gRPC's own object and costs no task more. Below lie
-``carriers`` and ``client.carried``; above lie stubs.
+``carriers``, ``client``, ``client_spans`` and ``call_ends``; above lie ``calling`` and stubs.
 
 Invariants: as in ``client``. What a channel can do beyond making calls goes to the channel behind.
-
-A CLIENT span, when it comes, belongs into ``_Calls``: start it, carry its context, and end it in
-the call's done callback.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 import grpc
 
+from linkspan_propagation.call_ends import follow_aio, raised
 from linkspan_propagation.carriers import Metadata
-from linkspan_propagation.client import carried
+from linkspan_propagation.client import carried, client_spans
+from linkspan_propagation.client_spans import ClientSpans
+from linkspan_propagation.options import ClientOptions
 
 
-def traced_channel(channel: grpc.aio.Channel) -> grpc.aio.Channel:
-    """Return a channel whose calls carry the current context; ``channel`` does the work.
-
-    Calls of all four kinds behave as on ``channel``: cancelling, reading, writing, iterating,
-    deadlines, errors and metadata of both directions. Closing either closes both. Wrapping twice is
-    harmless: there is one ``traceparent``.
-    """
-    return _TracedChannel(channel)
+def traced_aio_channel(
+    channel: grpc.aio.Channel, **options: Unpack[ClientOptions]
+) -> grpc.aio.Channel:
+    """Return a channel whose calls carry the current context; see ``traced_channel``."""
+    return _TracedChannel(channel, client_spans(**options))
 
 
 class _TracedChannel(grpc.aio.Channel):
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, spans: ClientSpans) -> None:
         self._channel = channel
+        self._spans = spans
 
     async def __aenter__(self) -> "_TracedChannel":
         await self._channel.__aenter__()
@@ -61,26 +59,48 @@ class _TracedChannel(grpc.aio.Channel):
     # Generated stubs hand over arguments that no type declares (_registered_method): pass them on.
     def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
         make: Callable[..., Any] = self._channel.unary_unary
-        return _UnaryUnaryCalls(make(*args, **kwargs))
+        return _UnaryUnaryCalls(make(*args, **kwargs), self._spans, method_name(args, kwargs))
 
     def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
         make: Callable[..., Any] = self._channel.unary_stream
-        return _UnaryStreamCalls(make(*args, **kwargs))
+        return _UnaryStreamCalls(make(*args, **kwargs), self._spans, method_name(args, kwargs))
 
     def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
         make: Callable[..., Any] = self._channel.stream_unary
-        return _StreamUnaryCalls(make(*args, **kwargs))
+        return _StreamUnaryCalls(make(*args, **kwargs), self._spans, method_name(args, kwargs))
 
     def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
         make: Callable[..., Any] = self._channel.stream_stream
-        return _StreamStreamCalls(make(*args, **kwargs))
+        return _StreamStreamCalls(make(*args, **kwargs), self._spans, method_name(args, kwargs))
+
+
+def method_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return the full method, which is the first argument of all four."""
+    method: str | bytes = args[0] if args else kwargs["method"]
+    return method.decode() if isinstance(method, bytes) else method
 
 
 class _Calls:
     """Makes calls of one method, each with the context that is current then."""
 
-    def __init__(self, make_call: Callable[..., Any]) -> None:
+    def __init__(self, make_call: Callable[..., Any], spans: ClientSpans, method: str) -> None:
         self._make_call = make_call
+        self._spans = spans
+        self._method = method
+
+    def _recorded(self, request: Any, metadata: Metadata | None, **others: Any) -> Any:
+        """Make a call that may be recorded."""
+        entries = tuple(metadata) if isinstance(metadata, Iterator) else metadata
+        record = self._spans.begin(self._method, entries)
+        if record is None:
+            return self._make_call(request, metadata=carried(entries), **others)
+        try:
+            call = self._make_call(request, metadata=carried(entries, record.context), **others)
+        except BaseException as error:
+            raised(error, record)
+            raise
+        follow_aio(call, record, entries)
+        return call
 
 
 class _UnaryRequestCalls(_Calls):
@@ -94,6 +114,15 @@ class _UnaryRequestCalls(_Calls):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
+        if self._spans.records:
+            return self._recorded(
+                request,
+                metadata,
+                timeout=timeout,
+                credentials=credentials,
+                wait_for_ready=wait_for_ready,
+                compression=compression,
+            )
         return self._make_call(
             request,
             timeout=timeout,
@@ -114,6 +143,15 @@ class _StreamRequestCalls(_Calls):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
+        if self._spans.records:
+            return self._recorded(
+                request_iterator,
+                metadata,
+                timeout=timeout,
+                credentials=credentials,
+                wait_for_ready=wait_for_ready,
+                compression=compression,
+            )
         return self._make_call(
             request_iterator,
             timeout=timeout,

@@ -1,9 +1,9 @@
 """The server side for grpc.aio: one SERVER span for each RPC, and the caller's context inside it.
 
-Owns the interceptor and the life of its spans. Below lie ``carriers`` (what the caller sent),
-``handlers`` (how a servicer's method is watched) and ``status`` (how it ended); above lies the
-server that installs it. Only the OpenTelemetry API is used: whether and where spans go is the
-process's choice.
+Owns the interceptor, and when an RPC ends and how. Below lie ``server_spans`` (what is recorded),
+``handlers`` (how a servicer's method is watched) and ``status``; above lies the server that
+installs it. ``served`` does the same without gRPC's interceptor machinery, and ``sync_server`` for
+servers of threads.
 
 Invariants:
 - the context is set once, in the task that gRPC made for the RPC, and never detached: the task
@@ -15,56 +15,35 @@ Invariants:
 """
 
 import asyncio
-import functools
 import gc
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
-from urllib.parse import unquote
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Unpack
 
 import grpc
 from opentelemetry import context as otel_context
-from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
-from opentelemetry.util.types import AttributeValue
 
-from linkspan_propagation import conventions
-from linkspan_propagation.carriers import extract
+from linkspan_propagation.contrib import is_instrumented
 from linkspan_propagation.handlers import Handler, watched
-from linkspan_propagation.status import SERVER_ERRORS, ended_status, is_expired, status_code
+from linkspan_propagation.options import ServerChoices, ServerOptions
+from linkspan_propagation.server_spans import LOST, ServerRecord, ServerSpans
+from linkspan_propagation.status import ended_status, is_expired, status_code
+from linkspan_propagation.traceresponse import add_to_trailing_metadata
 
 _LOGGER: Final = logging.getLogger(__name__)
-_LOST: Final = "could not %s the span of an RPC; the RPC goes on"
-_NO_NAMES: Final[Mapping[str, str]] = {}
-_NO_ATTRIBUTES: Final[Mapping[str, AttributeValue]] = {}
 
 
-def _always(full_method: str) -> bool:
-    del full_method
-    return True
-
-
-def server_interceptor(
-    *,
-    span_names: Mapping[str, str] = _NO_NAMES,
-    attributes: Mapping[str, AttributeValue] = _NO_ATTRIBUTES,
-    record: Callable[[str], bool] = _always,
-    tracer_provider: trace.TracerProvider | None = None,
-) -> grpc.aio.ServerInterceptor:
+def server_interceptor(**options: Unpack[ServerOptions]) -> grpc.aio.ServerInterceptor:
     """Return an interceptor for ``grpc.aio.server(interceptors=[...])``.
 
     Put it first: it works in the task that gRPC made for the RPC, and what later interceptors do
-    becomes part of its span.
+    becomes part of its span. ``traced_server`` costs less.
 
     Args:
-        span_names: names of spans by full method (``/package.Service/Method``); the others are
-            named by the conventions, ``package.Service/Method``.
-        attributes: set on each span, such as ``server.address`` and ``server.port``, which a server
-            cannot find out from a call.
-        record: called with the full method of each RPC, in the event loop; where it returns false,
-            there is no span, and the caller's context is set all the same.
-        tracer_provider: where spans go; None means the global one, also one that is set later.
+        **options: what to record, see ``ServerOptions``.
+
+    Raises:
+        MetadataCaptureError: a metadata key is asked for that may not be captured.
 
     The span's parent is the span that the caller's metadata name; without a valid one it is a root.
     It carries ``rpc.system.name``, ``rpc.method``, ``rpc.response.status_code`` and, where they
@@ -74,53 +53,31 @@ def server_interceptor(
 
     ``network.peer.*`` is missing on sync methods of one response: they run in a thread, from which
     asking gRPC for the peer would race with the end of the call.
+
+    Where opentelemetry-instrumentation-grpc has patched this process's servers by now, as under
+    ``opentelemetry-instrument``, its spans stand and this adds none (``contrib`` takes it out).
     """
-    return _ServerInterceptor(
-        span_names=dict(span_names),
-        attributes=dict(attributes),
-        record=record,
-        tracer=trace.get_tracer(
-            "linkspan_propagation",
-            tracer_provider=tracer_provider,
-            schema_url=conventions.SCHEMA_URL,
-        ),
-    )
+    return _ServerInterceptor(server_spans(**options))
+
+
+def server_spans(**options: Unpack[ServerOptions]) -> ServerSpans:
+    """Return who records the RPCs of a grpc.aio server."""
+    return ServerSpans(ServerChoices(**options), gives_way=is_instrumented("aio_server"))
 
 
 class _ServerInterceptor(grpc.aio.ServerInterceptor):
-    def __init__(
-        self,
-        *,
-        span_names: Mapping[str, str],
-        attributes: Mapping[str, AttributeValue],
-        record: Callable[[str], bool],
-        tracer: trace.Tracer,
-    ) -> None:
-        self._span_names = span_names
-        self._attributes = attributes
-        self._record = record
-        self._tracer = tracer
+    def __init__(self, spans: ServerSpans) -> None:
+        self._spans = spans
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], "Awaitable[Handler | None]"],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "Handler | None":
-        context = _extracted(handler_call_details)
-        span = self._start(handler_call_details.method, context)
-        if span is None:
-            otel_context.attach(context)
-            rpc = None
-        else:
-            otel_context.attach(trace.set_span_in_context(span, context))
-            rpc = _Rpc(span, handler_call_details.method) if span.is_recording() else None
+        rpc = begin_rpc(self._spans, handler_call_details)
         if rpc is None:
             handler = await continuation(handler_call_details)
             return None if handler is None else watched(handler, None)
-
-        task = asyncio.current_task()
-        if task is not None:
-            task.add_done_callback(rpc.ended)
         try:
             handler = await continuation(handler_call_details)
         except BaseException as error:
@@ -131,43 +88,37 @@ class _ServerInterceptor(grpc.aio.ServerInterceptor):
             return None
         return watched(handler, rpc)
 
-    def _start(self, method: str, context: Context) -> Span | None:
-        """Start the RPC's span; None where it is not to be recorded, or telemetry is broken."""
-        try:
-            if not self._record(method):
-                return None
-            name = method.removeprefix("/")
-            return self._tracer.start_span(
-                self._span_names.get(method, name),
-                context,
-                SpanKind.SERVER,
-                {
-                    conventions.RPC_SYSTEM_NAME: conventions.RPC_SYSTEM_GRPC,
-                    conventions.RPC_METHOD: name,
-                    **self._attributes,
-                },
-            )
-        except Exception:  # a broken sampler, processor or filter costs a span
-            _LOGGER.warning(_LOST, "start", exc_info=True)
-            return None
+
+def begin_rpc(spans: ServerSpans, details: grpc.HandlerCallDetails) -> "AioRpc | None":
+    """Set the context of an RPC, and return who hears what becomes of it, if anybody needs to.
+
+    Call it once, in the task that gRPC made for the RPC.
+    """
+    context, record = spans.begin(details)
+    otel_context.attach(context)
+    if record is None:
+        return None
+    rpc = AioRpc(record)
+    task = asyncio.current_task()
+    if task is not None:
+        task.add_done_callback(rpc.ended)
+    return rpc
 
 
-class _Rpc:
-    """One RPC that is recorded: hears what becomes of it, and ends its span."""
+class AioRpc:
+    """One RPC that is recorded: hears what becomes of it, and when it ends."""
 
     __slots__ = (
         "_code",
         "_error",
-        "_method",
+        "_record",
         "_returned",
         "_servicer_context",
-        "_span",
         "_timeout_seconds",
     )
 
-    def __init__(self, span: Span, method: str) -> None:
-        self._span = span
-        self._method = method
+    def __init__(self, record: ServerRecord) -> None:
+        self._record = record
         self._servicer_context: Any = None
         self._timeout_seconds: float | None = None
         self._error: BaseException | None = None
@@ -181,9 +132,10 @@ class _Rpc:
             self._timeout_seconds = context.time_remaining()
             self._servicer_context = context
             if in_loop:
-                self._span.set_attributes(_peer_attributes(context.peer()))
+                self._record.came_from(context.peer())
+            self._answer()
         except Exception:  # telemetry must not fail the RPC
-            _LOGGER.warning(_LOST, "describe", exc_info=True)
+            _LOGGER.warning(LOST, "describe", exc_info=True)
 
     def returned(self) -> None:
         """Keep that the handler came to its end by itself, and in time for the client."""
@@ -191,40 +143,41 @@ class _Rpc:
             context = self._servicer_context
             remaining_seconds = None if context is None else context.time_remaining()
             self._returned = remaining_seconds is None or remaining_seconds > 0
+            self._answer()
         except Exception:  # telemetry must not fail the RPC
-            _LOGGER.warning(_LOST, "describe", exc_info=True)
+            _LOGGER.warning(LOST, "describe", exc_info=True)
 
     def failed(self, error: BaseException) -> None:
         """Keep what came out of the handler, for the end."""
         self._error = error
+        try:
+            self._answer()
+        except Exception:  # telemetry must not fail the RPC
+            _LOGGER.warning(LOST, "describe", exc_info=True)
 
     def unimplemented(self) -> None:
-        """No handler: the method's name is the caller's invention and names no span."""
+        """There is no such method."""
         self._code = grpc.StatusCode.UNIMPLEMENTED
-        try:
-            self._span.update_name(conventions.RPC_METHOD_OTHER)
-            self._span.set_attributes(
-                {
-                    conventions.RPC_METHOD: conventions.RPC_METHOD_OTHER,
-                    conventions.RPC_METHOD_ORIGINAL: self._method.removeprefix("/"),
-                }
-            )
-        except Exception:  # telemetry must not fail the RPC
-            _LOGGER.warning(_LOST, "describe", exc_info=True)
+        self._record.unimplemented()
 
     def ended(self, task: "asyncio.Task[Any]") -> None:
-        """The RPC is over: say how, and end the span."""
+        """The RPC is over: say how."""
+        code: grpc.StatusCode | None = None
         try:
             code = self._status(cancelled=task.cancelled() or task.cancelling() > 0)
-            if code is not None:
-                self._describe(code)
         except Exception:  # telemetry must not fail the loop
-            _LOGGER.warning(_LOST, "describe", exc_info=True)
-        try:
-            self._span.end()
-        except Exception:  # a broken processor costs a span
-            _LOGGER.warning(_LOST, "end", exc_info=True)
+            _LOGGER.warning(LOST, "describe", exc_info=True)
+        meant = isinstance(self._error, grpc.aio.AbortError)
+        self._record.end(code, None if meant else self._error, self._servicer_context)
         self._servicer_context = self._error = None
+
+    def _answer(self) -> None:
+        """Tell the client which span this is, as often as the handler may have changed it.
+
+        At first, for ``abort`` sends what is there then; and when the handler has ended.
+        """
+        if self._record.answer is not None and self._servicer_context is not None:
+            add_to_trailing_metadata(self._servicer_context, self._record.answer)
 
     def _status(self, *, cancelled: bool) -> grpc.StatusCode | None:
         """Return how it ended; None where gRPC does not tell.
@@ -246,25 +199,6 @@ class _Rpc:
             return None
         return ended_status(self._code, self._error, cancelled=cancelled, expired=False)
 
-    def _describe(self, code: grpc.StatusCode) -> None:
-        span, error = self._span, self._error
-        span.set_attribute(conventions.RPC_RESPONSE_STATUS_CODE, code.name)
-        if code not in SERVER_ERRORS:
-            return
-        unmeant = isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError)
-        span.set_attribute(conventions.ERROR_TYPE, _class_name(error) if unmeant else code.name)
-        span.set_status(Status(StatusCode.ERROR, _details(self._servicer_context)))
-        if unmeant and isinstance(error, Exception):
-            span.record_exception(error)
-
-
-def _extracted(details: grpc.HandlerCallDetails) -> Context:
-    try:
-        return extract(details.invocation_metadata)
-    except Exception:  # no context is worth failing an RPC
-        _LOGGER.warning(_LOST, "extract", exc_info=True)
-        return Context()
-
 
 def _asyncio_context(servicer_context: Any) -> Any:
     """Return the context that knows the status.
@@ -279,38 +213,3 @@ def _asyncio_context(servicer_context: Any) -> Any:
         if hasattr(referent, "code") and hasattr(referent, "set_code"):
             return referent
     raise LookupError("this grpcio keeps the asyncio context of a sync method elsewhere")
-
-
-@functools.lru_cache(maxsize=256)
-def _peer_attributes(peer: str) -> Mapping[str, AttributeValue]:
-    """Return ``network.peer.*`` for gRPC's name of a peer.
-
-    A peer is ``ipv4:127.0.0.1:5000``, ``ipv6:%5B::1%5D:5000`` or ``unix:/path``, percent-encoded
-    (https://github.com/grpc/grpc/blob/master/doc/naming.md). Connections last, hence the cache.
-    """
-    scheme, _, rest = unquote(peer).partition(":")
-    if scheme in {"ipv4", "ipv6"}:
-        host, _, port = rest.rpartition(":")
-        address = host.removeprefix("[").removesuffix("]")
-        if address and port.isascii() and port.isdigit():
-            return {
-                conventions.NETWORK_PEER_ADDRESS: address,
-                conventions.NETWORK_PEER_PORT: int(port),
-            }
-    if scheme in {"unix", "unix-abstract"} and rest:
-        return {conventions.NETWORK_PEER_ADDRESS: rest}
-    return {}
-
-
-def _class_name(error: BaseException | None) -> str:
-    kind = type(error)
-    return (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
-
-
-def _details(servicer_context: Any) -> str | None:
-    details = None if servicer_context is None else servicer_context.details()
-    return details if isinstance(details, str) and details else None

@@ -1,8 +1,7 @@
 """What ``OTEL_*`` variables say, read and judged, before anything is set up.
 
 Pure: a mapping in, a frozen value out. ``telemetry`` lies above and acts on it. OpenTelemetry owns
-    these
-names; nothing here adds to them:
+these names; nothing here adds to them:
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ and
 https://opentelemetry.io/docs/specs/otel/protocol/exporter/.
 

@@ -53,6 +53,16 @@ def status_code(code: object) -> grpc.StatusCode | None:
     return grpc.StatusCode.UNKNOWN
 
 
+def sync_status_code(code: object) -> grpc.StatusCode | None:
+    """Return the status that a servicer of a sync server set.
+
+    As ``status_code``, but a number is no status to a sync server: it sends UNKNOWN.
+    """
+    if code is None or isinstance(code, grpc.StatusCode):
+        return code
+    return grpc.StatusCode.UNKNOWN
+
+
 def ended_status(
     code: grpc.StatusCode | None, error: BaseException | None, *, cancelled: bool, expired: bool
 ) -> grpc.StatusCode:

@@ -1,7 +1,7 @@
 """The ``traceparent`` field: text to ids and back.
 
 Pure: no gRPC, no OpenTelemetry. ``carriers`` lies above it. The grammar is W3C Trace Context Level
-    2,
+2,
 https://www.w3.org/TR/trace-context-2/#traceparent-header-field-values:
 
     traceparent = version "-" trace-id "-" parent-id "-" trace-flags [ "-" of-a-later-version ]
@@ -29,6 +29,8 @@ _PATTERN: Final = re.compile(
     r"-(?P<flags>[0-9a-f]{2})(?P<later>-.*)?"
 )
 _VERSION_00: Final = "00"
+_LENGTH_00: Final = 55
+_CHARACTERS_00: Final = "0123456789abcdef-"
 _VERSION_INVALID: Final = "ff"  # https://www.w3.org/TR/trace-context-2/#version
 
 
@@ -55,6 +57,27 @@ def parse_traceparent(text: str) -> TraceParent | None:
 
     Source: https://www.w3.org/TR/trace-context-2/#traceparent-header-field-values
     """
+    found = read_traceparent(text)
+    return None if found is None else TraceParent(*found)
+
+
+def read_traceparent(text: str) -> tuple[int, int, int] | None:
+    """Do what ``parse_traceparent`` does, and return trace id, span id and flags.
+
+    Every RPC is read by this, nearly always a value of version 00 with nothing around it: that one
+    is read without the pattern, and no object is made for it.
+    """
+    if (
+        len(text) == _LENGTH_00
+        and text.startswith("00-")
+        and text[35] == text[52] == "-"
+        and text.count("-") == 3  # noqa: PLR2004 - and no more
+        and not text.strip(_CHARACTERS_00)
+    ):
+        trace_id, span_id = int(text[3:35], 16), int(text[36:52], 16)
+        if trace_id == 0 or span_id == 0:
+            return None
+        return trace_id, span_id, int(text[53:], 16) & KNOWN_FLAGS
     match = _PATTERN.fullmatch(text.strip(" \t"))
     if match is None:
         return None
@@ -64,7 +87,7 @@ def parse_traceparent(text: str) -> TraceParent | None:
     trace_id, span_id = int(trace_id_hex, 16), int(span_id_hex, 16)
     if trace_id == 0 or span_id == 0:
         return None
-    return TraceParent(trace_id, span_id, int(flags_hex, 16) & KNOWN_FLAGS)
+    return trace_id, span_id, int(flags_hex, 16) & KNOWN_FLAGS
 
 
 def format_traceparent(trace_id: int, span_id: int, flags: int) -> str:

@@ -1,7 +1,7 @@
 """The ``tracestate`` field: members in order, newest first.
 
 Pure: no gRPC, no OpenTelemetry. ``carriers`` lies above it. The grammar is W3C Trace Context Level
-    2,
+2,
 https://www.w3.org/TR/trace-context-2/#tracestate-header-field-values.
 
 Invariant: ``parse_tracestate`` gives a list that is valid as a whole, or an empty one: a vendor's

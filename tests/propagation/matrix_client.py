@@ -13,11 +13,24 @@ import grpc
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TracerProvider
 
-from linkspan_propagation import client_interceptors, traced_channel
+from linkspan_propagation import (
+    TRACERESPONSE,
+    ClientOptions,
+    client_interceptors,
+    contrib_client_interceptors,
+    traced_channel,
+)
 
-Form: TypeAlias = Literal["bare", "interceptors", "traced_channel"]
+Form: TypeAlias = Literal[
+    "bare",
+    "interceptors",
+    "traced_channel",
+    "recording_interceptors",
+    "recording_channel",
+    "contrib",
+]
 Entry: TypeAlias = tuple[str, str | bytes]
 
 REQUESTS: Final = (b"q0", b"q1")
@@ -38,8 +51,8 @@ class Seen:
 class Observed:
     """What there is to see of a call, on both sides.
 
-    The last two are the ones that are not to be the same with and without this library: what the
-    handler would have sent on, and what a handler would that is not recorded.
+    The last three are the ones that are not to be the same with and without this library: what the
+    handler would have sent on, what a handler would that is not recorded, and ``traceresponse``.
     """
 
     raised: str = ""
@@ -53,6 +66,7 @@ class Observed:
     seen: Seen | None = None
     fields: dict[str, str] = field(default_factory=dict[str, str], compare=False)
     control: str = field(default="", compare=False)
+    answer: str = field(default="", compare=False)
 
     @property
     def current(self) -> str:
@@ -78,13 +92,34 @@ def remote_parent(*, sampled: bool = True) -> Generator[SpanContext]:
         otel_context.detach(token)
 
 
-def open_channel(port: int, form: Form) -> grpc.aio.Channel:
-    """Open a channel of one of the three forms."""
+def is_recorded(full_method: str) -> bool:
+    """Leave out the methods that only tests call."""
+    return not full_method.startswith("/matrix.Control/")
+
+
+def client_options(provider: TracerProvider | None) -> ClientOptions:
+    """Return what records all that there is to record."""
+    return ClientOptions(
+        spans=True,
+        metrics=True,
+        record=is_recorded,
+        tracer_provider=provider,
+        request_metadata=["k"],
+        response_metadata=["initial", "trailer"],
+    )
+
+
+def open_channel(port: int, form: Form, provider: TracerProvider | None = None) -> grpc.aio.Channel:
+    """Open a channel of one of the forms; ``provider`` is for those that record."""
     target = f"127.0.0.1:{port}"
-    if form == "interceptors":
-        return grpc.aio.insecure_channel(target, interceptors=client_interceptors())
+    options = client_options(provider) if form.startswith("recording") else ClientOptions()
+    if form == "contrib":
+        interceptors = contrib_client_interceptors(tracer_provider=provider, record=is_recorded)
+        return grpc.aio.insecure_channel(target, interceptors=interceptors)
+    if form.endswith("interceptors"):
+        return grpc.aio.insecure_channel(target, interceptors=client_interceptors(**options))
     channel = grpc.aio.insecure_channel(target)
-    return traced_channel(channel) if form == "traced_channel" else channel
+    return channel if form == "bare" else traced_channel(channel, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +187,7 @@ class Client:
         try:
             await asyncio.wait_for(consuming, _WAIT_SECONDS)
         except grpc.aio.AioRpcError as error:
-            self.observed.raised = f"{error.code().name}: {_same(error.details())}"
+            self.observed.raised = f"{error.code().name}: {same(error.details())}"
         except asyncio.CancelledError:
             self.observed.raised = "CancelledError"
         await self.note(call)
@@ -160,9 +195,12 @@ class Client:
     async def note(self, call: Any) -> None:
         observed = self.observed
         observed.code = (await asyncio.wait_for(call.code(), _WAIT_SECONDS)).name
-        observed.details = _same(await call.details())
+        observed.details = same(await call.details())
         observed.initial = tuple(await call.initial_metadata() or ())
-        observed.trailing = tuple(await call.trailing_metadata() or ())
+        received: Any = await call.trailing_metadata()
+        trailing: tuple[Entry, ...] = tuple(received or ())
+        observed.trailing = tuple(entry for entry in trailing if entry[0] != TRACERESPONSE)
+        observed.answer = "".join(str(entry[1]) for entry in trailing if entry[0] == TRACERESPONSE)
         observed.done = call.done()
         observed.cancelled = call.cancelled()
 
@@ -184,7 +222,7 @@ class Client:
         self.observed.control = seen["control"].get("traceparent", "")
 
 
-def _same(details: str | None) -> str:
+def same(details: str | None) -> str:
     """Return one text for the two that gRPC has for a deadline, as the race goes."""
     return (details or "").replace("Stream removed (Deadline Exceeded)", "Deadline Exceeded")
 
@@ -402,9 +440,12 @@ class Case:
     def name(self) -> str:
         return f"{self.kind}-{self.way}-{self.go.__name__}"
 
-    async def run(self, port: int, form: Form) -> Observed:
+    async def run(self, port: int, form: Form, provider: TracerProvider | None = None) -> Observed:
         """Make the call, and return all that there was to see."""
-        async with open_channel(port, form) as channel, open_channel(port, form) as control:
+        async with (
+            open_channel(port, form, provider) as channel,
+            open_channel(port, form, provider) as control,
+        ):
             client = Client(
                 channel,
                 control,
@@ -429,6 +470,7 @@ def cases() -> Iterator[Case]:
         yield Case(kind, "int", complete, "NOT_FOUND")
         yield Case(kind, "internal", complete, "INTERNAL", "INTERNAL")
         yield Case(kind, "abort", complete, "FAILED_PRECONDITION")
+        yield Case(kind, "abort_plain", complete, "NOT_FOUND")
         yield Case(kind, "raise", complete, *bug)
         yield Case(kind, "raise_code", complete, "UNAVAILABLE", "ValueError", 1)
         yield Case(kind, "bad_response", complete if kind[1] == "u" else refused, *bug)

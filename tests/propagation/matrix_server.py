@@ -1,6 +1,7 @@
 """A server with a method for each kind of call and each way in which a call can go.
 
-Run as a process of its own: ``matrix_server.py traced|bare``. Methods are
+Run as a process of its own: ``matrix_server.py bare|traced|full|contrib``, where ``full`` is traced
+by the other of the two ways, and records all that there is to record. Methods are
 ``/matrix.Matrix/KIND_WAY``, where KIND is ``uu``, ``us``, ``su`` or ``ss`` (unary or stream,
 request then response). A call names itself in the metadata ``call-id``; the methods of
 ``/matrix.Control`` wait for what its handler did and tell it. Messages are bytes.
@@ -20,7 +21,13 @@ from typing import Any, Final
 import grpc
 from opentelemetry import trace
 
-from linkspan_propagation import inject_into_fields, server_interceptor, set_up_telemetry
+from linkspan_propagation import (
+    contrib_server_interceptor,
+    inject_into_fields,
+    server_interceptor,
+    set_up_telemetry,
+    traced_server,
+)
 
 SERVICE: Final = "matrix.Matrix"
 CONTROL: Final = "matrix.Control"
@@ -89,6 +96,8 @@ class Matrix:
             context.set_details("broken")
         elif way in {"abort", "abort_read_write"}:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not now", TRAILERS)
+        elif way == "abort_plain":
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such thing")
         elif way in {"raise", "raise_read_write"}:
             raise ValueError("this is a bug")
         elif way == "raise_code":
@@ -236,7 +245,7 @@ class Matrix:
 
 
 WAYS: Final = (
-    "ok", "error", "int", "internal", "abort", "raise", "raise_code", "hang", "stubborn",
+    "ok", "error", "int", "internal", "abort", "abort_plain", "raise", "raise_code", "hang", "stubborn",
     "metadata",
     "nested", "early", "bad_response", "bad_request", "read_write", "error_read_write",
     "abort_read_write",
@@ -245,7 +254,7 @@ WAYS: Final = (
 )  # fmt: skip
 
 
-def _refuse(message: bytes) -> bytes:
+def refuse(message: bytes) -> bytes:
     raise ValueError(f"{message!r} is not to my liking")
 
 
@@ -264,8 +273,8 @@ def handlers(matrix: Matrix) -> dict[str, "grpc.RpcMethodHandler[Any, Any]"]:
                 )
                 found[f"{requests}{responses}_{way}"] = make(
                     method,
-                    request_deserializer=_refuse if way == "bad_request" else None,
-                    response_serializer=_refuse if way == "bad_response" else None,
+                    request_deserializer=refuse if way == "bad_request" else None,
+                    response_serializer=refuse if way == "bad_response" else None,
                 )
     return found
 
@@ -315,15 +324,35 @@ def is_recorded(full_method: str) -> bool:
     return not full_method.startswith(f"/{CONTROL}/")
 
 
-async def serve(*, traced: bool) -> None:
+def new_server(form: str) -> grpc.aio.Server:
+    span_names = {f"/{SERVICE}/uu_metadata": "a name of its own"}
+    attributes = {"server.address": "127.0.0.1"}
+    pool = ThreadPoolExecutor(8)
+    if form == "full":
+        return traced_server(
+            grpc.aio.server(pool),
+            span_names=span_names,
+            attributes=attributes,
+            record=is_recorded,
+            request_metadata=["k"],
+            response_metadata=["trailer"],
+            metrics=True,
+            traceresponse=True,
+        )
+    if form == "traced":
+        interceptor = server_interceptor(
+            span_names=span_names, attributes=attributes, record=is_recorded
+        )
+        return grpc.aio.server(pool, interceptors=[interceptor])
+    if form == "contrib":
+        return grpc.aio.server(pool, interceptors=[contrib_server_interceptor(record=is_recorded)])
+    return grpc.aio.server(pool)
+
+
+async def serve(form: str) -> None:
     loop = asyncio.get_running_loop()
     matrix = Matrix(loop)
-    interceptor = server_interceptor(
-        span_names={f"/{SERVICE}/uu_metadata": "a name of its own"},
-        attributes={"server.address": "127.0.0.1"},
-        record=is_recorded,
-    )
-    server = grpc.aio.server(ThreadPoolExecutor(8), interceptors=[interceptor] if traced else [])
+    server = new_server(form)
     server.add_generic_rpc_handlers(
         [
             grpc.method_handlers_generic_handler(SERVICE, handlers(matrix)),
@@ -345,10 +374,11 @@ def main() -> None:
     # gRPC logs each exception of a handler; whatever else is logged is a failure.
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     logging.basicConfig(level=logging.WARNING)
-    traced = sys.argv[1] == "traced"
+    form = sys.argv[1]
+    traced = form != "bare"
     telemetry = set_up_telemetry("matrix", service_version="1.0", environ=os.environ)
     assert traced == telemetry.installed
-    asyncio.run(serve(traced=traced))
+    asyncio.run(serve(form))
     assert telemetry.shut_down(5)
     assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider) != traced
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import IO, Final
 
 HERE: Final = Path(__file__).parent
+INSTRUMENT: Final = str(Path(sys.executable).with_name("opentelemetry-instrument"))
+"""Starts a Python process with every published instrumentation that is installed."""
 ROOT: Final = HERE.parents[1]
 _TIMEOUT_SECONDS: Final = 20.0
 
@@ -40,15 +42,22 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def child(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> Generator[Child]:
+def child(
+    script: str,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    instrumented: bool = False,
+) -> Generator[Child]:
     """Run a script of this folder, with warnings as errors, while the block runs.
+
+    With ``instrumented`` it is run by ``opentelemetry-instrument``.
 
     Raises:
         AssertionError: it did not get ready or did not end in time, failed, or logged anything.
     """
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(HERE / script), *arguments],
+            _command(script, *arguments, instrumented=instrumented),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -73,19 +82,32 @@ def child(script: str, *arguments: str, env: Mapping[str, str] | None = None) ->
                     stream.close()
 
 
-def run(script: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+def _command(script: str, *arguments: str, instrumented: bool) -> list[str]:
+    first = [INSTRUMENT] if instrumented else []
+    return [*first, sys.executable, "-W", "error", str(HERE / script), *arguments]
+
+
+def run(
+    script: str,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    instrumented: bool = False,
+) -> str:
     """Run a script of this folder to its end, and return what it printed.
 
     Raises:
         AssertionError: it failed, did not end in time, or logged anything.
     """
-    printed, logged = run_and_log(script, *arguments, env=env)
+    printed, logged = run_and_log(script, *arguments, env=env, instrumented=instrumented)
     assert logged == "", f"{script} logged:\n{logged}"
     return printed
 
 
 def run_and_log(
-    script: str, *arguments: str, env: Mapping[str, str] | None = None
+    script: str,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    instrumented: bool = False,
 ) -> tuple[str, str]:
     """Run a script of this folder to its end, and return what it printed and what it logged.
 
@@ -93,7 +115,7 @@ def run_and_log(
         AssertionError: it failed or did not end in time.
     """
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(HERE / script), *arguments],
+        _command(script, *arguments, instrumented=instrumented),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -103,6 +125,29 @@ def run_and_log(
     )
     assert done.returncode == 0, f"{script}: {done.stdout}\n{done.stderr}"
     return done.stdout, done.stderr
+
+
+@contextmanager
+def child_that_may_log(
+    script: str, *arguments: str, env: Mapping[str, str] | None = None
+) -> Generator[Child]:
+    """As ``child``, of a script that is not held to anything: not its log, nor how it ends."""
+    with subprocess.Popen(
+        [sys.executable, str(HERE / script), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(env or {}),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        try:
+            yield Child(process.stdout.readline().rstrip("\n"), process)
+            process.stdin.close()
+            process.wait(_TIMEOUT_SECONDS)
+        finally:
+            process.kill()
 
 
 def _end(process: "subprocess.Popen[str]", script: str, log: IO[str]) -> None:

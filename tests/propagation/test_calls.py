@@ -28,8 +28,10 @@ from linkspan_propagation import TraceParent, format_traceparent, parse_tracepar
 from linkspan_propagation.testing import ExportedSpan, OtlpReceiver, assert_one_trace, traces
 
 FORMS: tuple[Form, ...] = ("interceptors", "traced_channel")
+ALL_FORMS: tuple[Form, ...] = (*FORMS, "recording_interceptors", "recording_channel")
 KINDS = ("uu", "us", "su", "ss")
 every_form = pytest.mark.parametrize("form", FORMS)
+in_all_forms = pytest.mark.parametrize("form", ALL_FORMS)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -88,7 +90,7 @@ async def refusal(port: int, form: Form, kind: str, metadata: Any) -> tuple[str,
         return ("not at all", "", "")
 
 
-@every_form
+@in_all_forms
 @every_kind
 @pytest.mark.parametrize(
     "metadata",

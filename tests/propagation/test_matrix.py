@@ -4,17 +4,43 @@ Client here, servers in processes of their own, spans over OTLP from the server'
 """
 
 import asyncio
-from collections import Counter
+import time
 from collections.abc import Iterator
 
 import pytest
-from tests.propagation.matrix_client import Case, Form, Observed, cases, remote_parent
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from tests.propagation.matrix_client import (
+    Case,
+    Form,
+    Observed,
+    cases,
+    complete,
+    duplicates,
+    read,
+    remote_parent,
+    write,
+    write_and_read,
+)
 from tests.propagation.processes import child
 
 from linkspan_propagation import format_traceparent, parse_traceparent
 from linkspan_propagation.testing import ExportedSpan, OtlpReceiver
 
-FORMS: tuple[Form, ...] = ("interceptors", "traced_channel")
+FORMS: tuple[Form, ...] = (
+    "interceptors",
+    "traced_channel",
+    "recording_interceptors",
+    "recording_channel",
+)
+
+
+WITH_TRAILERS = {
+    *("metadata", "error", "error_read_write", "sync_error"),
+    *("abort", "abort_read_write", "sync_abort"),
+}
+OWN_TRAILERS_AT_THE_END = {"abort", "abort_read_write", "sync_abort"}
 
 
 @pytest.fixture(scope="module")
@@ -24,19 +50,31 @@ def receiver() -> Iterator[OtlpReceiver]:
 
 
 @pytest.fixture(scope="module")
-def bare_port() -> Iterator[int]:
-    with child("matrix_server.py", "bare") as bare:
-        yield int(bare.ready)
+def provider(receiver: OtlpReceiver) -> Iterator[TracerProvider]:
+    """Where the CLIENT spans of this process go: to the receiver, as the servers' do."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    exporter = OTLPSpanExporter(endpoint=receiver.endpoint)
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=10))
+    yield provider
+    provider.shutdown()
 
 
 @pytest.fixture(scope="module")
-def traced_port(receiver: OtlpReceiver) -> Iterator[int]:
+def ports(receiver: OtlpReceiver, provider: TracerProvider) -> Iterator[dict[str, int]]:
+    """A server of each form: not traced, traced by an interceptor, traced in full without one."""
     env = {**receiver.environ(), "OTEL_BSP_SCHEDULE_DELAY": "10"}
-    with child("matrix_server.py", "traced", env=env) as traced:
-        yield int(traced.ready)
-    # The process has flushed and ended: nothing was recorded twice, late, or without a call.
-    counts = Counter(span.trace_id for span in receiver.spans())
-    assert set(counts.values()) == {1}
+    with (
+        child("matrix_server.py", "bare") as bare,
+        child("matrix_server.py", "traced", env=env) as traced,
+        child("matrix_server.py", "full", env=env) as full,
+    ):
+        yield {"bare": int(bare.ready), "traced": int(traced.ready), "full": int(full.ready)}
+    # The processes have flushed and ended: nothing was recorded twice, late, or without a call.
+    assert provider.force_flush()
+    kinds: dict[str, list[str]] = {}
+    for span in receiver.spans():
+        kinds.setdefault(span.trace_id, []).append(span.kind)
+    assert {tuple(sorted(found)) for found in kinds.values()} <= {("SERVER",), ("CLIENT", "SERVER")}
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +83,17 @@ def on_bare_grpc() -> dict[Case, Observed]:
     return {}
 
 
-def span_of(receiver: OtlpReceiver, trace_id: int) -> ExportedSpan:
+def spans_of(receiver: OtlpReceiver, trace_id: int, number: int) -> list[ExportedSpan]:
+    """Wait for so many spans of one trace, and return them by kind: CLIENT, SERVER."""
     wanted = f"{trace_id:032x}"
 
     def arrived(spans: list[ExportedSpan]) -> bool:
-        return any(span.trace_id == wanted for span in spans)
+        return sum(span.trace_id == wanted for span in spans) >= number
 
-    spans = receiver.wait_for(arrived, what=f"a span of trace {wanted}")
-    (span,) = [span for span in spans if span.trace_id == wanted]
-    return span
+    spans = receiver.wait_for(arrived, what=f"{number} spans of trace {wanted}")
+    found = [span for span in spans if span.trace_id == wanted]
+    assert len(found) == number
+    return sorted(found, key=lambda span: span.kind)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -61,20 +101,58 @@ def span_of(receiver: OtlpReceiver, trace_id: int) -> ExportedSpan:
 def test_a_call_goes_as_on_bare_grpc_and_is_one_span_below_the_clients(
     case: Case,
     form: Form,
-    bare_port: int,
-    traced_port: int,
+    ports: dict[str, int],
+    provider: TracerProvider,
     receiver: OtlpReceiver,
     on_bare_grpc: dict[Case, Observed],
 ) -> None:
-    bare = on_bare_grpc.get(case) or asyncio.run(case.run(bare_port, "bare"))
+    bare = on_bare_grpc.get(case) or asyncio.run(case.run(ports["bare"], "bare"))
     on_bare_grpc[case] = bare
+    recording = form.startswith("recording")
+    port = ports["full" if recording else "traced"]
+    began_unix_nanos = time.time_ns()
     with remote_parent() as parent:
-        traced = asyncio.run(case.run(traced_port, form))
+        traced = asyncio.run(case.run(port, form, provider))
+    ended_unix_nanos = time.time_ns()
 
     assert traced == bare
 
-    span = span_of(receiver, parent.trace_id)
-    assert span.parent_span_id == f"{parent.span_id:016x}"
+    spans = spans_of(receiver, parent.trace_id, 2 if recording else 1)
+    server_span = spans[-1]
+    if recording:
+        client_span = spans[0]
+        assert client_span.parent_span_id == f"{parent.span_id:016x}"
+        assert began_unix_nanos <= client_span.start_unix_nanos < client_span.end_unix_nanos
+        assert client_span.end_unix_nanos <= ended_unix_nanos
+        assert_client_span(client_span, case, traced)
+    above = spans[0].span_id if recording else f"{parent.span_id:016x}"
+    assert server_span.parent_span_id == above
+    assert_server_span(server_span, case, recording=recording)
+    assert began_unix_nanos <= server_span.start_unix_nanos < server_span.end_unix_nanos
+
+    if traced.seen is not None:
+        # The context inside the handler, in whatever thread it ran, is this very span.
+        inside = parse_traceparent(traced.current)
+        assert inside is not None
+        assert (f"{inside.trace_id:032x}", f"{inside.span_id:016x}") == (
+            server_span.trace_id,
+            server_span.span_id,
+        )
+        # And that of an RPC that is not recorded is the client's.
+        assert traced.control.startswith(
+            format_traceparent(parent.trace_id, parent.span_id, parent.trace_flags)
+        )
+    assert bare.current == ""
+
+    answered = case.go in {complete, read, write, write_and_read}
+    answered &= case.way not in OWN_TRAILERS_AT_THE_END
+    if answered and recording:
+        assert traced.answer == f"00-{server_span.trace_id}-{server_span.span_id}-01"
+    if not recording:
+        assert traced.answer == ""
+
+
+def assert_server_span(span: ExportedSpan, case: Case, *, recording: bool) -> None:
     assert span.kind == "SERVER"
     assert span.service_name == "matrix"
     method = f"matrix.Matrix/{case.kind}_{case.way}"
@@ -86,27 +164,40 @@ def test_a_call_goes_as_on_bare_grpc_and_is_one_span_below_the_clients(
         assert attributes.pop("network.peer.address") == "127.0.0.1"
         assert isinstance(attributes.pop("network.peer.port"), int)
     assert attributes.pop("rpc.response.status_code") in case.code.split("|")
-    expected = {
+    expected: dict[str, object] = {
         "rpc.system.name": "grpc",
         "rpc.method": method,
         "server.address": "127.0.0.1",
     }
     if case.error_type:
         expected["error.type"] = case.error_type
+    if recording and case.go is duplicates:
+        expected["rpc.request.metadata.k"] = ("1", "2", "1")
+    if recording and case.way in WITH_TRAILERS:
+        expected["rpc.response.metadata.trailer"] = ("1", "2")
     assert attributes == expected
     assert span.status_code == ("ERROR" if case.error_type else "UNSET")
     assert [event.name for event in span.events] == ["exception"] * case.exceptions
-    assert span.end_unix_nanos > span.start_unix_nanos
-    if traced.seen is not None:
-        # The context inside the handler, in whatever thread it ran, is this very span.
-        inside = parse_traceparent(traced.current)
-        assert inside is not None
-        assert (f"{inside.trace_id:032x}", f"{inside.span_id:016x}") == (
-            span.trace_id,
-            span.span_id,
-        )
-        # And that of an RPC that is not recorded is the client's.
-        assert traced.control.startswith(
-            format_traceparent(parent.trace_id, parent.span_id, parent.trace_flags)
-        )
-    assert bare.current == ""
+
+
+def assert_client_span(span: ExportedSpan, case: Case, observed: Observed) -> None:
+    assert span.kind == "CLIENT"
+    method = f"matrix.Matrix/{case.kind}_{case.way}"
+    assert span.name == method
+    code = observed.code or "CANCELLED"  # of a call that nobody is left to ask
+    expected: dict[str, object] = {
+        "rpc.system.name": "grpc",
+        "rpc.method": method,
+        "rpc.response.status_code": code,
+    }
+    if code != "OK":
+        expected["error.type"] = code
+    if case.go is duplicates:
+        expected["rpc.request.metadata.k"] = ("1", "2", "1")
+    for key in ("initial", "trailer"):
+        of_call = (*observed.initial, *observed.trailing)
+        values = tuple(value for name, value in of_call if name == key)
+        if values:
+            expected[f"rpc.response.metadata.{key}"] = values
+    assert span.attributes == expected
+    assert span.status_code == ("UNSET" if code == "OK" else "ERROR")

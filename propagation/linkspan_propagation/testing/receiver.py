@@ -4,8 +4,7 @@ Owns a real gRPC server on a port of its own, so that exporters, processes and t
 are the real ones. Below lies ``spans``; ``trees`` draws what came where a wait fails.
 
 Invariants: safe to use from any thread; spans are kept in the order in which they arrived; waiting
-    is
-for a condition and never for a time.
+is for a condition and never for a time.
 """
 
 import threading

@@ -1,10 +1,9 @@
 """Trees of exported spans: drawn, sorted by trace, and asserted to be one whole trace.
 
-Pure. Below lies ``spans``; above lie tests.
+Pure. Below lies ``spans``; above lie tests. ``pictures`` draws what is the same in each run.
 
 Invariants: a drawing depends on the spans only, not on the order in which they arrived; every span
-    is
-drawn exactly once, also where parents are missing or go round in a circle.
+is drawn exactly once, also where parents are missing or go round in a circle.
 """
 
 from collections import defaultdict
@@ -24,16 +23,20 @@ def traces(spans: Iterable[ExportedSpan]) -> dict[str, list[ExportedSpan]]:
     return dict(by_trace)
 
 
-def draw_tree(spans: Iterable[ExportedSpan]) -> str:
+def draw_tree(spans: Iterable[ExportedSpan], *, attributes: Sequence[str] = ()) -> str:
     """Return one drawing of all traces in ``spans``, oldest first.
 
-    A line for each span: name, kind, service, status, id and parent id. A span whose parent is not
-    among them stands at the left, marked.
+    A line for each span: name, kind, service, status, id and parent id, and one for each of its
+    links. A span whose parent is not among them stands at the left, marked.
+
+    Args:
+        spans: in any order.
+        attributes: names of attributes to draw of the spans that have them, in this order.
     """
     lines: list[str] = []
     for trace_id, members in sorted(traces(spans).items(), key=lambda item: _order(item[1][0])):
         lines.append(f"trace {trace_id} ({len(members)} spans)")
-        lines += _draw(members)
+        lines += _draw(members, attributes)
     return "\n".join(lines) if lines else "(no spans)"
 
 
@@ -105,7 +108,12 @@ def _is_in_circle(span: ExportedSpan, by_id: Mapping[str, ExportedSpan]) -> bool
     return False
 
 
-def _draw(spans: Sequence[ExportedSpan]) -> list[str]:
+def attribute_words(span: ExportedSpan, attributes: Sequence[str]) -> list[str]:
+    """Return ``name=value`` for those of ``attributes`` that the span has, in their order."""
+    return [f"{name}={span.attributes[name]!s}" for name in attributes if name in span.attributes]
+
+
+def _draw(spans: Sequence[ExportedSpan], attributes: Sequence[str]) -> list[str]:
     ids = {span.span_id for span in spans}
     children: defaultdict[str, list[ExportedSpan]] = defaultdict(list)
     tops: list[ExportedSpan] = []
@@ -118,9 +126,15 @@ def _draw(spans: Sequence[ExportedSpan]) -> list[str]:
         if id(span) in drawn:
             return
         drawn.add(id(span))
-        lines.append(f"{indent}{branch}{_line(span, has_parent=span.parent_span_id in ids)}")
+        line = _line(span, attributes, has_parent=span.parent_span_id in ids)
+        lines.append(f"{indent}{branch}{line}")
         below = indent + {"": "  ", "├─ ": "│  ", "└─ ": "   "}[branch]
         of_span = children[span.span_id]
+        bar = "│  " if of_span else "   "
+        lines.extend(
+            f"{below}{bar}~> linked to {link.span_id} of trace {link.trace_id}"
+            for link in span.links
+        )
         for child in of_span:
             draw(child, below, "└─ " if child is of_span[-1] else "├─ ")
 
@@ -131,12 +145,13 @@ def _draw(spans: Sequence[ExportedSpan]) -> list[str]:
     return lines
 
 
-def _line(span: ExportedSpan, *, has_parent: bool) -> str:
+def _line(span: ExportedSpan, attributes: Sequence[str], *, has_parent: bool) -> str:
     words = [span.name, span.kind, f"[{span.service_name or '-'}]"]
     if _STATUS in span.attributes:
         words.append(str(span.attributes[_STATUS]))
     if span.status_code != "UNSET":
         words.append(span.status_code)
+    words += attribute_words(span, attributes)
     words.append(f"id={span.span_id}")
     if span.parent_span_id and not has_parent:
         words.append(f"<- parent {span.parent_span_id} is not here")
