@@ -1,0 +1,20 @@
+"""Lean tracing: a tracer provider for OpenTelemetry's API that sends OTLP and costs little between."""
+
+from linkspan_tracing.errors import TracingConfigurationError, TracingError
+from linkspan_tracing.limits import SpanLimits
+from linkspan_tracing.markers import export_start
+from linkspan_tracing.provider import LeanTracerProvider, provider_from_env
+from linkspan_tracing.sampling import Rule
+from linkspan_tracing.settings import Batching, Destination
+
+__all__ = [
+    "Batching",
+    "Destination",
+    "LeanTracerProvider",
+    "Rule",
+    "SpanLimits",
+    "TracingConfigurationError",
+    "TracingError",
+    "export_start",
+    "provider_from_env",
+]
