@@ -1,0 +1,1 @@
+"""`linkspan traces`: the trace backend, and its traces in a terminal."""

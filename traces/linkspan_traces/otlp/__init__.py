@@ -1,0 +1,1 @@
+"""OTLP, as senders speak it: decoding, the gRPC service, the HTTP endpoint."""

@@ -1,0 +1,1 @@
+"""Where traces are kept: one SQLite file, bounded by size and age."""
