@@ -12,7 +12,8 @@ ARGS ?=
 # How many test files run at once: most wait for processes that they have started.
 WORKERS ?= 3
 
-.PHONY: help run test test-fast bench-conformance bench-sessions lint format proto proto-check lock clean
+.PHONY: help run test test-fast bench bench-regress bench-conformance bench-propagation bench-sessions \
+	bench-tracing bench-tunnel lint format proto proto-check lock clean
 .DEFAULT_GOAL := help
 
 help: ## Print this list.
@@ -25,13 +26,28 @@ test: $(VENV)/dev.stamp ## Run all tests.
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 test-fast: $(VENV)/dev.stamp ## Run the tests that start no process.
-	$(BIN)/python -m pytest tests/unit $(ARGS)
+	$(BIN)/python -m pytest tests/unit tests/bench $(ARGS)
+
+bench: $(VENV)/dev.stamp ## Compare Linkspan with its peers (about 20 minutes); ARGS=--quick for a smoke run.
+	$(BIN)/python -m bench.compare $(ARGS)
+
+bench-regress: $(VENV)/dev.stamp ## Fail if Linkspan became slower than REF (default: the commit before).
+	$(BIN)/python -m bench.compare --against $(REF) $(ARGS)
 
 bench-conformance: $(VENV)/dev.stamp ## Run the conformance suites with and without Linkspan, side by side.
 	$(BIN)/python -m bench.conformance
 
 bench-sessions: $(VENV)/dev.stamp ## Measure what durable sessions cost; ARGS=--quick for a smoke run.
 	$(BIN)/python -m bench.sessions $(ARGS)
+
+bench-propagation: $(VENV)/dev.stamp ## Measure what tracing an RPC costs, beside bare gRPC and contrib.
+	$(BIN)/python -m bench.propagation $(ARGS)
+
+bench-tracing: $(VENV)/dev.stamp ## Measure what a span costs, lean and with the SDK.
+	$(BIN)/python -m bench.tracing $(ARGS)
+
+bench-tunnel: $(VENV)/dev.stamp ## Measure what an RPC costs through a tunnel and without.
+	$(BIN)/python -m bench.tunnel $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check format, lint, types, imports, protos and generated code.
 	$(BIN)/ruff format --check .
