@@ -3,34 +3,58 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Final
 
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+from opentelemetry.trace import TracerProvider
+
 from linkspan_process.errors import StartError
 from linkspan_propagation import TelemetryConfigurationError, set_up_telemetry
+from linkspan_propagation.settings import TelemetrySettings
+from linkspan_tracing import TracingConfigurationError, provider_from_env
 
 _SHUTDOWN_SECONDS: Final = 5.0
 """How long the end of a process waits for its last spans to be taken."""
 
 
 @asynccontextmanager
-async def telemetry(service_name: str, environ: Mapping[str, str]) -> AsyncGenerator[None]:
+async def telemetry(
+    service_name: str, environ: Mapping[str, str], *, lean: bool = True
+) -> AsyncGenerator[None]:
     """Have spans exported as the standard `OTEL_*` variables say, until the block is left.
 
     Args:
         service_name: `service.name`, unless `OTEL_SERVICE_NAME` names another.
         environ: The environment.
+        lean: Whether spans are made and sent by `linkspan_tracing`, which costs less; else by
+            OpenTelemetry's SDK.
 
     Raises:
         StartError: A variable has a value that OpenTelemetry does not define.
     """
     try:
         running = set_up_telemetry(
-            service_name, service_version=version("linkspan"), environ=environ
+            service_name,
+            service_version=version("linkspan"),
+            environ=environ,
+            make_provider=partial(_lean_provider, environ) if lean else None,
         )
-    except TelemetryConfigurationError as error:
+    except (TelemetryConfigurationError, TracingConfigurationError) as error:
         raise StartError(str(error)) from error
     try:
         yield
     finally:
         await asyncio.to_thread(running.shut_down, _SHUTDOWN_SECONDS)
+
+
+def _lean_provider(
+    environ: Mapping[str, str], settings: TelemetrySettings, resource: Resource
+) -> TracerProvider:
+    provider = provider_from_env(environ, resource, exports="otlp" in settings.exporters)
+    if "console" in settings.exporters:
+        # Who looks at a console looks for the span that has just ended.
+        provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
+    return provider

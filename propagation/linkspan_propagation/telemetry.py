@@ -11,8 +11,8 @@ anywhere to send spans none is made; exporters are imported only where they are 
 import atexit
 import logging
 import threading
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import grpc
 from opentelemetry import trace
@@ -27,7 +27,11 @@ from linkspan_propagation.propagators import Propagators, use_propagators
 from linkspan_propagation.settings import ExporterName, TelemetrySettings, read_propagators
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace.export import SpanExporter
+
+MakeProvider: TypeAlias = "Callable[[TelemetrySettings, Resource], trace.TracerProvider]"
+"""Makes a tracer provider from what the environment says, and from what its spans come."""
 
 _LOGGER: Final = logging.getLogger(__name__)
 _EXIT_TIMEOUT_SECONDS: Final = 5.0
@@ -109,7 +113,11 @@ class Telemetry:
 
 
 def set_up_telemetry(
-    service_name: str, *, service_version: str, environ: Mapping[str, str]
+    service_name: str,
+    *,
+    service_version: str,
+    environ: Mapping[str, str],
+    make_provider: "MakeProvider | None" = None,
 ) -> Telemetry:
     """Set up tracing for this process as the standard ``OTEL_*`` variables say.
 
@@ -123,6 +131,8 @@ def set_up_telemetry(
             exporters, endpoint, protocol, compression, propagators, resource, disabling. The rest
             the SDK and its exporters read from ``os.environ`` by themselves: sampler, batch sizes,
             limits, and the headers, certificates and timeouts of ``OTEL_EXPORTER_OTLP_*``.
+        make_provider: makes the provider, exporters and all, from what the environment says; None
+            for the SDK's.
 
     Returns:
         A handle to shut down. Nothing is installed where ``OTEL_SDK_DISABLED`` is true, where no
@@ -147,7 +157,29 @@ def set_up_telemetry(
         return Telemetry(present)
 
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - the SDK only where it is used
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+
+    resource = Resource.create(
+        {
+            conventions.SERVICE_NAME: service_name,
+            conventions.SERVICE_VERSION: service_version,
+            **settings.resource,
+        }
+    )
+    exporters: list[SpanExporter] = []
+    if make_provider is None:
+        provider, exporters = _sdk_provider(settings, resource)
+    else:
+        provider = make_provider(settings, resource)
+    trace.set_tracer_provider(provider)
+    telemetry = Telemetry(provider, installed=True, exporters=exporters)
+    atexit.register(telemetry.stop_at_exit)
+    return telemetry
+
+
+def _sdk_provider(
+    settings: TelemetrySettings, resource: "Resource"
+) -> "tuple[trace.TracerProvider, list[SpanExporter]]":
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - as above
 
     try:
         exporters = [_exporter(name, settings) for name in settings.exporters]
@@ -156,22 +188,10 @@ def set_up_telemetry(
         raise TelemetryConfigurationError(
             "OTEL_EXPORTER_OTLP_*", " ".join(str(error).split()), "what the exporter takes"
         ) from error
-    provider = TracerProvider(
-        resource=Resource.create(
-            {
-                conventions.SERVICE_NAME: service_name,
-                conventions.SERVICE_VERSION: service_version,
-                **settings.resource,
-            }
-        ),
-        shutdown_on_exit=False,
-    )
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     for name, exporter in zip(settings.exporters, exporters, strict=True):
         provider.add_span_processor(_processor(name, exporter))
-    trace.set_tracer_provider(provider)
-    telemetry = Telemetry(provider, installed=True, exporters=exporters)
-    atexit.register(telemetry.stop_at_exit)
-    return telemetry
+    return provider, exporters
 
 
 def _use(propagators: Propagators) -> None:

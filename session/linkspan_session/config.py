@@ -151,6 +151,12 @@ class SessionConfig:
         help="how long running requests may take to end at shutdown, in seconds",
         metavar="SECONDS",
     )
+    tracing: str = setting(
+        "lean",
+        parse=parse_choice("lean", "sdk"),
+        help="who makes spans and sends them: lean costs less, sdk is OpenTelemetry's own",
+        metavar="WHO",
+    )
     log_level: str = setting(
         "info",
         parse=parse_choice("debug", "info", "warning", "error"),

@@ -3,7 +3,8 @@
 An exchange belongs to one `HandleRequest` call. The handler and the call have lives of their own:
 in the handshake era a handler outlives a call whose client went away, so writing to an exchange
 without a reader is no error, it just says so. Invariants: events are read in the order they were
-written; nothing follows the last one; a buffer never holds more than its bound and one event.
+written; nothing follows the last one; a buffer never holds more than its bound and one event, or
+what its reader has missed.
 """
 
 import asyncio
@@ -91,6 +92,10 @@ class Exchange:
         if self.open and self._buffered_bytes >= self._max_buffered_bytes:
             self._cut_off("backlog")
         return self._append(event)
+
+    def replay(self, event: HandleRequestResponse) -> None:
+        """Write an event that was on record: what a reader missed is bounded by the event log."""
+        self._append(event)
 
     def finish(self, event: HandleRequestResponse | None = None) -> None:
         """End the stream, after one last event if given; does nothing if it has ended."""

@@ -7,13 +7,12 @@ while it does not, or once the process is about to end.
 import asyncio
 from typing import Final
 
-import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from linkspan.session.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from linkspan_session.host import SessionHost
-from linkspan_session.listener import SERVICE_NAME
+from linkspan_session.listener import SERVICE_NAME, Listener
 from linkspan_session.servicer import SessionServicer
 
 _HANG_UP_SECONDS: Final = 1.0
@@ -23,17 +22,16 @@ _HANG_UP_SECONDS: Final = 1.0
 class GrpcFront:
     """What session servers show of themselves over gRPC."""
 
-    def __init__(
-        self, server: grpc.aio.Server, host: SessionHost, tasks: asyncio.TaskGroup
-    ) -> None:
+    def __init__(self, listener: Listener, host: SessionHost, tasks: asyncio.TaskGroup) -> None:
         """Put a host behind a server that is not started yet.
 
         Args:
-            server: The server, which has its port.
+            listener: The server, which has its port.
             host: Who answers.
             tasks: Owns what is done on the side.
         """
-        self._server = server
+        self._server = listener.server
+        self._sessions = listener.sessions
         self._host = host
         self._tasks = tasks
         self._health = health.aio.HealthServicer()
@@ -42,13 +40,13 @@ class GrpcFront:
 
     async def start(self) -> None:
         """Begin to serve."""
-        add_SessionServiceServicer_to_server(SessionServicer(self._host), self._server)
+        add_SessionServiceServicer_to_server(SessionServicer(self._host), self._sessions)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
         await self._tell()
-        await self._server.start()
+        await self._sessions.start()
         self._started = True
 
     def say_serving(self, serving: bool) -> None:
@@ -65,7 +63,7 @@ class GrpcFront:
         """
         await self._health.enter_graceful_shutdown()
         await self._host.drain(grace_seconds)
-        await self._server.stop(grace=_HANG_UP_SECONDS)
+        await self._sessions.stop(grace=_HANG_UP_SECONDS)
 
     async def _tell(self) -> None:
         response = health_pb2.HealthCheckResponse

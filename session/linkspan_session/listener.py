@@ -14,7 +14,8 @@ from linkspan.session.v1 import session_service_pb2 as service
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
 from linkspan_process.errors import StartError
 from linkspan_process.ports import address_of, check_port
-from linkspan_propagation import server_interceptor
+from linkspan_propagation import traced_server
+from linkspan_tunnel import TunnelLimits, TunnelServer
 
 SERVICE_NAME: Final = service.DESCRIPTOR.services_by_name["SessionService"].full_name
 
@@ -37,6 +38,12 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.max_connection_age_ms", 2 * 60 * 1000),
 )
 
+_TUNNEL_LIMITS: Final = TunnelLimits(
+    max_receive_message_bytes=MAX_GRPC_MESSAGE_BYTES,
+    max_send_message_bytes=MAX_GRPC_MESSAGE_BYTES,
+    max_calls=100_000,  # a stream that a client listens on is one
+)
+
 _ELSEWHERE: Final = ("192.0.2.1", 9)
 """An address that is not of this machine (RFC 5737)."""
 
@@ -46,12 +53,15 @@ class Listener:
     """A server that has its port and is not started.
 
     Attributes:
-        server: The server, which carries trace context.
+        server: The server.
+        sessions: The same one as the session service is to be added to: its calls carry trace
+            context, and come plainly or through tunnels.
         address: Where it listens, as `host:port`.
         advertised: Where others reach it, as `host:port`.
     """
 
     server: grpc.aio.Server
+    sessions: grpc.aio.Server
     address: str
     advertised: str
 
@@ -67,9 +77,9 @@ def listen(host: str, port: int, *, advertise: str) -> Listener:
     Raises:
         StartError: The port cannot be had, or nobody could reach it.
     """
-    server = grpc.aio.server(
-        interceptors=[server_interceptor(span_names=SPAN_NAMES, record=_is_ours)],
-        options=_CHANNEL_OPTIONS,
+    server = grpc.aio.server(options=_CHANNEL_OPTIONS)
+    sessions = traced_server(
+        TunnelServer(server, limits=_TUNNEL_LIMITS), span_names=SPAN_NAMES, record=_is_ours
     )
     check_port(host, port)  # gRPC itself would not say why it cannot have it
     try:
@@ -77,7 +87,7 @@ def listen(host: str, port: int, *, advertise: str) -> Listener:
     except RuntimeError as error:
         raise StartError(f"cannot serve on port {port}: {error}") from None
     address = address_of(host, taken)
-    return Listener(server, address, advertise or _reachable(address))
+    return Listener(server, sessions, address, advertise or _reachable(address))
 
 
 def _is_ours(full_method: str) -> bool:

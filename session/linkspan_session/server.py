@@ -45,7 +45,7 @@ def run(config: SessionConfig, environ: Mapping[str, str], *, with_parent: bool)
 
 async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     listener = listen(config.host, config.port, advertise=config.advertise)
-    async with telemetry("linkspan-session", environ):
+    async with telemetry("linkspan-session", environ, lean=config.tracing == "lean"):
         with put_off_collection():
             from linkspan_session import serving  # noqa: PLC0415 - the port comes first
 

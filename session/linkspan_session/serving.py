@@ -112,7 +112,7 @@ async def _serve_sessions(
         ttl_seconds=config.session_ttl,
     )
     chores = [tasks.create_task(lease.keep()), tasks.create_task(housekeeping.run())]
-    front = GrpcFront(listener.server, host, tasks)
+    front = GrpcFront(listener, host, tasks)
     lease.on_store = front.say_serving
     try:
         with suppress(StoreUnavailableError):  # it serves as soon as the store can be had

@@ -284,7 +284,7 @@ class EventStream:
             seen = self._sequence if after is None else after
             exchange.offer(self._opened_event(seen, resumed=after is not None))
             for event in missed:
-                exchange.offer(event)
+                exchange.replay(event)
             self.close_reader()  # whoever came in between
             if self._over:
                 exchange.finish()

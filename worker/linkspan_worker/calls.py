@@ -21,7 +21,7 @@ from linkspan.session.v1.session_service_pb2 import (
 )
 from linkspan_contract.status import read_failure
 from linkspan_worker.placement import Route
-from linkspan_worker.reading import CallReader, Event, Nothing
+from linkspan_worker.reading import CallReader, Event, Nothing, reader_of
 from linkspan_worker.sends import Sends, Servers, SessionCallError
 
 __all__ = ["Answer", "Event", "Nothing", "init"]
@@ -212,7 +212,7 @@ class Answer:
         )
         route.hold(call)
         self._heard = self._progressed = False
-        self._reader = CallReader(call, self.changed.set)
+        self._reader = reader_of(call, self.changed.set)
 
     def _fails(self, error: grpc.aio.AioRpcError) -> None:
         """Take that the call of the moment has failed: the request is sent again, or it is not."""

@@ -102,7 +102,10 @@ class OwnerRoutes:
 
     def route_to(self, owner: str) -> Route:
         """Return the way to an owner, as redirects name it: its address, `#`, which run of it."""
-        address = owner.rpartition("#")[0]
+        return self.route_at(owner.rpartition("#")[0])
+
+    def route_at(self, address: str) -> Route:
+        """Return the way to the server at an address."""
         route = self._routes.get(address)
         if route is None:
             route = self._routes[address] = self._open_route(address)

@@ -1,9 +1,9 @@
 """The ways to session servers: one channel that spreads calls over all of them, and one to each.
 
 Above lie `owners`, `sends` and `readiness`; below lies gRPC, with the caller's trace context put
-into the metadata of each call. Which server a call goes to by placement is a hint, never ownership:
-gRPC's ring hash picks it by the routing key in the call's metadata, and a call without a key goes to
-any that is connected.
+into the metadata of each call. Calls to one server share a tunnel while there is one. Which server a
+call goes to by placement is a hint, never ownership: gRPC's ring hash picks it by the routing key in
+the call's metadata, and a call without a key goes to any that is connected.
 
 Invariants: a server that cannot be reached costs a call by placement at most one attempt to connect
 to it; a server that is silent on an open connection is given up within 3.5 seconds.
@@ -25,6 +25,7 @@ import grpc
 from linkspan.session.v1.session_service_pb2_grpc import SessionServiceStub
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
 from linkspan_propagation import traced_channel
+from linkspan_tunnel import NotBegunError, TunnelChannel, TunnelLimits
 
 if TYPE_CHECKING:
     from linkspan.session.v1.session_service_pb2_grpc import SessionServiceAsyncStub
@@ -52,6 +53,11 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.http2.ping_timeout_ms", 1500),  # the one that governs
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.keepalive_permit_without_calls", 1),
+)
+
+_TUNNEL_LIMITS: Final = TunnelLimits(
+    max_receive_message_bytes=MAX_GRPC_MESSAGE_BYTES,
+    max_send_message_bytes=MAX_GRPC_MESSAGE_BYTES,
 )
 
 _HASH_KEY_SWITCH: Final = "GRPC_EXPERIMENTAL_RING_HASH_SET_REQUEST_HASH_KEY"
@@ -104,15 +110,39 @@ class _Call(Protocol):
 
 
 class Route:
-    """A channel and the stub over it."""
+    """A channel, the tunnel through it, and the stubs over both."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, tunnels: bool = False) -> None:
+        """Make a route; connects when it is used.
+
+        Args:
+            channel: The channel.
+            tunnels: Whether calls go through a tunnel while there is one: all to the same server.
+        """
         self.channel = channel
-        self.stub: Stub = SessionServiceStub(channel)
+        self._plain: Stub = SessionServiceStub(traced_channel(channel))
+        self._tunnel = TunnelChannel(channel, limits=_TUNNEL_LIMITS) if tunnels else None
+        self._through: Stub = (
+            self._plain
+            if self._tunnel is None
+            else SessionServiceStub(traced_channel(self._tunnel))
+        )
         self.users = 0
         """How many calls, and waits for a connection, are under way."""
         self.used_at = 0.0
         """When it was last used, on the monotonic clock."""
+
+    @property
+    def stub(self) -> Stub:
+        """The stub to call: through the tunnel, or plainly while there is none."""
+        return self._through if self.has_tunnel() else self._plain
+
+    def has_tunnel(self) -> bool:
+        """Tell whether there is a tunnel; begins to open one if there is none."""
+        tunnel = self._tunnel
+        if tunnel is None:
+            return False
+        return tunnel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
 
     def is_ready(self) -> bool:
         """Tell whether there is a connection; begins to connect if there is none."""
@@ -145,7 +175,7 @@ class Route:
 
     async def close(self) -> None:
         """End all calls and close the channel."""
-        await self.channel.close()
+        await (self._tunnel or self.channel).close()
 
     def _release(self, _call: object = None) -> None:
         self.users -= 1
@@ -155,12 +185,12 @@ class Route:
 def open_placement(target: str) -> Route:
     """Open the way to all session servers behind a gRPC target; connects when it is used."""
     os.environ[_HASH_KEY_SWITCH] = "true"
-    return Route(traced_channel(grpc.aio.insecure_channel(target, options=_PLACEMENT_OPTIONS)))
+    return Route(grpc.aio.insecure_channel(target, options=_PLACEMENT_OPTIONS))
 
 
 def open_owner(address: str) -> Route:
     """Open the way to the one session server at an address; connects when it is used."""
-    return Route(traced_channel(grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)))
+    return Route(grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS), tunnels=True)
 
 
 def routed(key: str) -> tuple[tuple[str, str], ...]:
@@ -176,10 +206,10 @@ def routed(key: str) -> tuple[tuple[str, str], ...]:
 def was_never_sent(error: grpc.aio.AioRpcError) -> bool:
     """Tell whether a call failed before any server was picked for it: then nothing has begun.
 
-    gRPC tells it in words only. A server's own status may have any words, but ours have trailing
-    metadata with them; whatever is not known for sure counts as sent.
+    A tunnel knows; gRPC tells it in words only. A server's own status may have any words, but ours
+    have trailing metadata with them; whatever is not known for sure counts as sent.
     """
-    return (
+    return isinstance(error, NotBegunError) or (
         error.code() is grpc.StatusCode.UNAVAILABLE
         and not error.trailing_metadata()
         and (error.details() or "").startswith(_NEVER_SENT)

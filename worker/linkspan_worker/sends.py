@@ -16,6 +16,7 @@ from opentelemetry import metrics, trace
 from linkspan.session.v1.session_service_pb2 import ErrorReason
 from linkspan_contract.status import Failure, read_failure
 from linkspan_worker.attempts import Attempts
+from linkspan_worker.members import Members
 from linkspan_worker.owners import OwnerCache, OwnerRoutes
 from linkspan_worker.placement import Route, routed, was_never_sent
 
@@ -58,15 +59,28 @@ class Servers:
         owner_routes: The ways to single ones.
         retry_for_seconds: How long a request is sent again that fails again and again.
         owners: Who owns which session, as far as it is known.
+        members: The single ones that there are; None if nobody can tell.
     """
 
     placement: Route
     owner_routes: OwnerRoutes
     retry_for_seconds: float
     owners: OwnerCache = field(default_factory=lambda: OwnerCache(time.monotonic))
+    members: Members | None = None
+
+    def placed(self, key: str) -> Route:
+        """Return the way to the server that a key prefers, through a tunnel if there is any."""
+        if self.members is not None:
+            for address in self.members.preferred(key):
+                route = self.owner_routes.route_at(address)
+                if route.has_tunnel():
+                    return route
+        return self.placement
 
     async def close(self) -> None:
         """End all calls and close all channels."""
+        if self.members is not None:
+            self.members.close()
         await self.owner_routes.close()
         await self.placement.close()
 
@@ -74,7 +88,7 @@ class Servers:
 class Sends:
     """Who is called for one request, now and again."""
 
-    __slots__ = ("_deadline", "_loop", "_metadata", "_servers", "_session_id", "attempts")
+    __slots__ = ("_deadline", "_loop", "_routing_key", "_servers", "_session_id", "attempts")
 
     def __init__(
         self,
@@ -96,7 +110,7 @@ class Sends:
         """
         self._servers = servers
         self._session_id = session_id
-        self._metadata = routed(routing_key)
+        self._routing_key = routing_key
         self._loop = asyncio.get_running_loop()
         self._deadline = None if timeout_seconds is None else self._loop.time() + timeout_seconds
         self.attempts = Attempts(
@@ -108,7 +122,7 @@ class Sends:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """The metadata of the next send."""
-        return self._metadata if self.attempts.placed else ()
+        return routed(self._routing_key) if self.attempts.placed else ()
 
     @property
     def unreachable_owner(self) -> str:
@@ -123,7 +137,7 @@ class Sends:
         """Return the way for the next send; None if it has to be connected first."""
         owner = self.attempts.owner
         if not owner:
-            return self._servers.placement
+            return self._placed()
         route = self._servers.owner_routes.route_to(owner)
         return route if route.is_ready() else None
 
@@ -140,7 +154,10 @@ class Sends:
         self._servers.owners.forget(self._session_id)
         self.attempts.unreachable()
         self._tell("OWNER_NOT_CONNECTED")
-        return self._servers.placement
+        return self._placed()
+
+    def _placed(self) -> Route:
+        return self._servers.placed(self._routing_key if self.attempts.placed else "")
 
     async def after(self, error: grpc.aio.AioRpcError) -> None:
         """Return when it is time for the next send.

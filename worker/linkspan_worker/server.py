@@ -47,7 +47,7 @@ def run(config: WorkerConfig, environ: Mapping[str, str], *, with_parent: bool) 
 
 async def _serve(config: WorkerConfig, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     listener = take_port(config.host, config.port)
-    async with telemetry("linkspan-worker", environ):
+    async with telemetry("linkspan-worker", environ, lean=config.tracing == "lean"):
         sessions = SessionClient(config.session, retry_for_seconds=config.retry_for)
         endpoint = McpEndpoint(
             sessions,

@@ -19,6 +19,7 @@ from linkspan.session.v1.session_service_pb2 import (
     StreamOpened,
 )
 from linkspan_worker.calls import Answer, Event, Nothing, init
+from linkspan_worker.members import Members
 from linkspan_worker.owners import OwnerRoutes
 from linkspan_worker.placement import open_owner, open_placement
 from linkspan_worker.readiness import Readiness
@@ -51,7 +52,9 @@ class SessionClient:
             retry_for_seconds: How long a request is sent again that fails again and again.
         """
         placement = open_placement(target)
-        self._servers = Servers(placement, OwnerRoutes(open_owner), retry_for_seconds)
+        self._servers = Servers(
+            placement, OwnerRoutes(open_owner), retry_for_seconds, members=Members(target)
+        )
         self._readiness = Readiness(placement)
 
     async def init(self, session_id: str, principal: Principal, *, timeout_seconds: float) -> None:

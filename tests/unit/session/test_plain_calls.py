@@ -55,9 +55,9 @@ def spans_of_the_sdks_tracer() -> InMemorySpanExporter:
     return exporter
 
 
-async def _pass_on(context: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+async def _pass_on(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
     """Do nothing, in a way that the short way cannot know."""
-    return await call_next(context)
+    return await call_next(ctx)
 
 
 async def answered(server: Server[Any], version: str, params: JsonObject) -> Answer:
