@@ -205,6 +205,16 @@ _ROWS: Final = (
     ("cli.port-in-use", "A port in use stops the start with one line.", _OURS),
     ("cli.bad-setting", "An unknown or bad setting stops the start with one line.", _OURS),
     ("cli.child-dies", "linkspan run ends, with a status that is not 0, if a child dies.", _OURS),
+    (
+        "cli.run-traces",
+        "linkspan run keeps and shows its own traces, unless OTEL_* variables send them elsewhere.",
+        _OURS,
+    ),
+    (
+        "cli.cores",
+        "Several session servers and workers on one machine serve the same sessions on one port.",
+        _OURS,
+    ),
     ("cli.stops-clean", "SIGINT and SIGTERM end both processes and exit with 0.", _OURS),
     # gRPC
     ("grpc.reflection", "The server lists and describes its services.", _OURS),

@@ -3,44 +3,55 @@
 Pure: text out of addresses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from linkspan_process.ready import ready_line
 from linkspan_propagation.settings import TelemetrySettings
 
 
-def greeting(app: str, mcp: str, grpc: str, data: str, environ: Mapping[str, str]) -> str:
+def greeting(
+    app: str,
+    mcp: str,
+    grpc: Sequence[str],
+    data: str,
+    page: str | None,
+    environ: Mapping[str, str],
+) -> str:
     """Write the greeting; its last line is the ready line, for programs.
 
     Args:
         app: What is hosted, as it was named.
         mcp: The address that MCP clients use.
-        grpc: The address that gRPC clients use.
+        grpc: The addresses that gRPC clients use; one is as good as the other.
         data: The folder of the session store.
+        page: Where traces are to be seen; None if they go elsewhere.
         environ: The environment, to say where traces go.
     """
     config = f'{{"mcpServers": {{"linkspan": {{"type": "http", "url": "{mcp}"}}}}}}'
     inspector = (
         f"npx @modelcontextprotocol/inspector --cli {mcp} --transport http --method tools/list"
     )
+    addresses = {"mcp": mcp, "grpc": grpc[0]}
+    if page is not None:
+        addresses["traces"] = page
     return f"""
 Linkspan hosts {app}
 
   MCP       {mcp}
-  gRPC      {grpc}
+  gRPC      {", ".join(grpc)}
   sessions  {data}
-  traces    {_traces(environ)}
+  traces    {page or _traces(environ)}{"  (open it, call a tool, and look)" if page else ""}
 
 Point a client at it:
 
   Claude Code       claude mcp add --transport http linkspan {mcp}
   most others       {config}
   MCP Inspector     {inspector}
-  grpcurl           grpcurl -plaintext {grpc} list
+  grpcurl           grpcurl -plaintext {grpc[0]} list
 
 Ctrl-C stops it when what runs has ended, a second one at once; sessions stay.
 
-{ready_line({"mcp": mcp, "grpc": grpc})}"""
+{ready_line(addresses)}"""
 
 
 def _traces(environ: Mapping[str, str]) -> str:

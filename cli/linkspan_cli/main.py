@@ -15,12 +15,15 @@ from typing import Final, NoReturn, Protocol
 
 from linkspan_cli.sessions.arguments import EXAMPLES as SESSIONS_EXAMPLES
 from linkspan_cli.sessions.arguments import add_sessions, shield_ids
+from linkspan_cli.traces.arguments import EXAMPLES as TRACES_EXAMPLES
+from linkspan_cli.traces.arguments import add_traces
 from linkspan_process.collection import put_off_collection
 from linkspan_process.errors import SettingError, StartError
 from linkspan_process.lifecycle import EXIT_NOT_STARTED
 from linkspan_process.ports import check_port
 from linkspan_process.settings import add_flags, from_env, parse_port, with_flags
 from linkspan_session import config as session_config
+from linkspan_traces import config as traces_config
 from linkspan_worker import config as worker_config
 
 _DESCRIPTION: Final = """\
@@ -39,7 +42,10 @@ examples:
 
   linkspan sessions list                        the sessions there are, and what to do with them
 
-traces go where the standard OTEL_EXPORTER_OTLP_ENDPOINT says, and nowhere if it is not set."""
+  linkspan traces list                          the traces of the last requests
+
+traces go where the standard OTEL_EXPORTER_OTLP_ENDPOINT says; `linkspan run` keeps them itself, and
+shows them on a page, if it is not set."""
 
 
 class _Commands(Protocol):
@@ -56,9 +62,11 @@ class _Commands(Protocol):
     ) -> argparse.ArgumentParser: ...
 
 
+_MAX_PROCESSES: Final = 64
 _ENV: Final = "LINKSPAN_"
 _SESSION_ENV: Final = session_config.ENV_PREFIX
 _WORKER_ENV: Final = worker_config.ENV_PREFIX
+_TRACES_ENV: Final = traces_config.ENV_PREFIX
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _session(parsed, os.environ)
             case "sessions":
                 return _sessions(parsed, os.environ)
+            case "traces":
+                return _traces(parsed, os.environ)
             case _:
                 return _worker(parsed, os.environ)
     except StartError as error:
@@ -110,8 +120,41 @@ def _run(parsed: argparse.Namespace) -> int:
         data=parsed.data or str(settings.data),
         log_level=parsed.log_level,
         drain_seconds=max(worker.drain_timeout, settings.drain_timeout),
+        session_processes=parsed.session_processes,
+        workers=parsed.workers,
+        traces_port=_traces_port(parsed, os.environ),
     )
     return run_together(options)
+
+
+def _traces_port(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int | None:
+    """Choose where the trace backend serves; None for nowhere, since traces go elsewhere."""
+    if parsed.no_traces or _sends_traces_elsewhere(environ):
+        return None
+    traces = from_env(traces_config.TracesConfig, environ, prefix=_TRACES_ENV)
+    if parsed.traces_port is not None:
+        check_port(traces.host, parsed.traces_port, flag="--traces-port")
+        port: int = parsed.traces_port
+        return port
+    try:  # it is the port of every collector: then any other will do
+        check_port(traces.host, traces.port)
+    except StartError:
+        return 0
+    return traces.port
+
+
+def _sends_traces_elsewhere(environ: Mapping[str, str]) -> bool:
+    """Tell whether the standard variables say where traces go, be it nowhere."""
+    from linkspan_propagation import TelemetryConfigurationError  # noqa: PLC0415 - heavy, as below
+    from linkspan_propagation.settings import TelemetrySettings  # noqa: PLC0415
+
+    if environ.get("OTEL_TRACES_EXPORTER"):
+        return True
+    try:
+        telemetry = TelemetrySettings.from_env(environ)
+    except TelemetryConfigurationError:
+        return True  # the first child says what is wrong
+    return telemetry.disabled or bool(telemetry.exporters)
 
 
 def _session(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -130,7 +173,7 @@ def _worker(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     with put_off_collection():
         from linkspan_worker.server import run  # noqa: PLC0415 - heavy, and --help needs none of it
 
-    return run(settings, environ, with_parent=parsed.with_parent)
+    return run(settings, environ, with_parent=parsed.with_parent, share_port=parsed.share_port)
 
 
 def _sessions(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -142,14 +185,21 @@ def _sessions(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return run(parsed, parsed.server or settings.session)
 
 
+def _traces(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from linkspan_cli.traces.command import run  # noqa: PLC0415 - heavy, as above
+
+    return run(parsed, environ)
+
+
 def _check_names(environ: Mapping[str, str]) -> None:
-    """Refuse a variable that looks like a setting and belongs to neither service."""
+    """Refuse a variable that looks like a setting and belongs to no service."""
+    known = (_SESSION_ENV, _WORKER_ENV, _TRACES_ENV)
     for variable in environ:
-        if variable.startswith(_ENV) and not variable.startswith((_SESSION_ENV, _WORKER_ENV)):
+        if variable.startswith(_ENV) and not variable.startswith(known):
             raise SettingError(
-                f"{variable} is not a setting; the settings start with {_SESSION_ENV} or "
-                f"{_WORKER_ENV}, and `linkspan session --help` and `linkspan worker --help` "
-                "list them"
+                f"{variable} is not a setting; the settings start with {_SESSION_ENV}, "
+                f"{_WORKER_ENV} or {_TRACES_ENV}, and `linkspan session --help`, `linkspan worker "
+                "--help` and `linkspan traces serve --help` list them"
             )
 
 
@@ -182,9 +232,17 @@ def _parser() -> argparse.ArgumentParser:
             action="store_true",
             help="stop when standard input ends, so as not to outlive the parent process",
         )
+    worker.add_argument(
+        "--share-port",
+        action="store_true",
+        help="let other workers that say so serve on the same port; the kernel spreads connections",
+    )
     sessions = _add(commands, "sessions", "list, show and end sessions", epilog=SESSIONS_EXAMPLES)
     sessions.formatter_class = argparse.RawDescriptionHelpFormatter
     add_sessions(sessions)
+    traces = _add(commands, "traces", "keep traces, and show them", epilog=TRACES_EXAMPLES)
+    traces.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_traces(traces)
     return parser
 
 
@@ -192,7 +250,7 @@ def _add_run(commands: "_Commands") -> None:
     run = _add(
         commands,
         "run",
-        "run a session server and a worker together",
+        "run session servers, workers and the trace page together",
         epilog=(
             "every setting of `linkspan session` and `linkspan worker` can also be given as an "
             f"environment variable: {_SESSION_ENV}..., {_WORKER_ENV}..."
@@ -215,7 +273,33 @@ def _add_run(commands: "_Commands") -> None:
         help="the gRPC port; 0 takes a free one (default: 50051)",
     )
     run.add_argument(
-        "--data", metavar="DIR", help="the folder for the session store (default: .linkspan)"
+        "--session-processes",
+        type=_processes,
+        default=1,
+        metavar="N",
+        help="how many session servers share the sessions; as many as there are cores, at most "
+        "(default: 1)",
+    )
+    run.add_argument(
+        "--workers",
+        type=_processes,
+        default=1,
+        metavar="N",
+        help="how many workers share the HTTP port (default: 1)",
+    )
+    run.add_argument(
+        "--traces-port",
+        type=_port,
+        metavar="N",
+        help="the port of the trace page; 0 takes a free one (default: 4318, or a free one)",
+    )
+    run.add_argument(
+        "--no-traces",
+        action="store_true",
+        help="keep no traces here; none are kept, either, if OTEL_* variables send them elsewhere",
+    )
+    run.add_argument(
+        "--data", metavar="DIR", help="the folder for sessions and traces (default: .linkspan)"
     )
     run.add_argument(
         "--log-level",
@@ -238,6 +322,13 @@ def _add(
         epilog=epilog,
         allow_abbrev=False,
     )
+
+
+def _processes(text: str) -> int:
+    count = int(text) if text.isdigit() else 0
+    if not 1 <= count <= _MAX_PROCESSES:
+        raise argparse.ArgumentTypeError(f"must be from 1 to {_MAX_PROCESSES}, not {text!r}")
+    return count
 
 
 def _port(text: str) -> int:

@@ -1,8 +1,10 @@
-"""Runs a session server and a worker as child processes, together or not at all.
+"""Runs all of Linkspan as child processes, together or not at all.
 
-Started session server first, stopped worker first, so that a request always finds someone behind
-it. If one ends by itself, the other is stopped and the command fails. The children are in sessions
-of their own, so that Ctrl-C reaches them through here and in order, and they watch their standard
+Started from the inside out, trace backend, session servers, workers, and stopped the other way
+round, so that a request always finds someone behind it, and its spans somebody who takes them. If
+a session server or a worker ends by itself, the others are stopped and the command fails; without
+the trace backend they serve on. The children are in sessions of
+their own, so that Ctrl-C reaches them through here and in order, and they watch their standard
 input, so that they end even if this process is killed.
 """
 
@@ -11,11 +13,11 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from linkspan_cli.greeting import greeting
 from linkspan_process.lifecycle import END_SECONDS, EXIT_BROKEN, EXIT_NOT_STARTED, EXIT_OK
@@ -38,7 +40,10 @@ class RunOptions:
         session_port: The gRPC port.
         data: The folder of the session store.
         log_level: How much to log.
-        drain_seconds: How long either child gives running requests at its end.
+        drain_seconds: How long a child gives running requests at its end.
+        session_processes: How many session servers; all but the first on free ports.
+        workers: How many workers; they share the HTTP port.
+        traces_port: The port of the trace backend; None for no backend.
     """
 
     app: str | None
@@ -47,6 +52,9 @@ class RunOptions:
     data: str
     log_level: str | None
     drain_seconds: float
+    session_processes: int = 1
+    workers: int = 1
+    traces_port: int | None = None
 
 
 class _ChildEndedError(Exception):
@@ -132,7 +140,7 @@ class _Child:
 
 
 def run_together(options: RunOptions) -> int:
-    """Run both until SIGINT or SIGTERM, or until one of them ends.
+    """Run them until SIGINT or SIGTERM, or until one of them ends.
 
     Returns:
         The exit status for the process.
@@ -182,47 +190,109 @@ async def _serve(options: RunOptions, children: list[_Child]) -> None:
     """
     app = options.app or str(_default_app())
     common = [] if options.log_level is None else ["--log-level", options.log_level]
-    session_arguments = ["--app", app, "--data", options.data, *common]
-    if options.session_port is not None:
-        session_arguments += ["--port", str(options.session_port)]
-    stop_seconds = options.drain_seconds + END_SECONDS + _STOP_SECONDS
-    async with _child("session server", "session", session_arguments, stop_seconds) as session:
-        children.append(session)
-        grpc = (await session.ready())["grpc"]
-        worker_arguments = ["--session", grpc, *common]
-        if options.port is not None:
-            worker_arguments += ["--port", str(options.port)]
-        async with _child("worker", "worker", worker_arguments, stop_seconds) as worker:
-            children.append(worker)
-            mcp = (await worker.ready())["mcp"]
-            print(greeting(app, mcp, grpc, options.data, os.environ), flush=True)
-            ended = [asyncio.create_task(child.ended()) for child in (session, worker)]
-            done, _ = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
-            raise done.pop().result()
+    async with AsyncExitStack() as stack:
+        start = _Starter(stack, children, options.drain_seconds + END_SECONDS + _STOP_SECONDS)
+        page = None
+        if options.traces_port is not None:
+            ports = ["--port", str(options.traces_port), "--grpc-port", "0"]
+            quiet = common or ["--log-level", "warning"]  # the greeting says all there is to say
+            command = ["traces", "serve", "--data", options.data, *ports, *quiet]
+            (backend,) = await start.together("trace backend", [command])
+            stack.push_async_callback(_cancel, asyncio.create_task(_report_end(children[0])))
+            page = backend["traces"]
+            start.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = page
+            # Who looks at the page waits for what has just happened.
+            start.environ.setdefault("OTEL_BSP_SCHEDULE_DELAY", "500")
+        grpc = await _start_session_servers(start, options, ["--app", app, *common])
+        mcp = await _start_workers(start, options, ["--session", ",".join(grpc), *common])
+        print(greeting(app, mcp, grpc, options.data, page, start.environ), flush=True)
+        vital = children if page is None else children[1:]
+        ended = [asyncio.create_task(child.ended()) for child in vital]
+        done, _ = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        raise done.pop().result()
 
 
-@asynccontextmanager
-async def _child(
-    name: str, command: str, arguments: list[str], stop_seconds: float
-) -> AsyncGenerator[_Child]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "linkspan_cli",
-        command,
-        "--with-parent",
-        *arguments,
-        stdin=PIPE,
-        stdout=PIPE,
-        start_new_session=True,
-        # What a hosted server prints is to be seen when it prints it.
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+async def _report_end(backend: _Child) -> None:
+    """Say that the trace backend has ended by itself; telemetry stops nothing."""
+    await backend.ended()
+    print(
+        "linkspan run: the trace backend ended by itself; serving goes on, traces are lost",
+        file=sys.stderr,
+        flush=True,
     )
-    child = _Child(name, process)
-    try:
-        yield child
-    finally:
-        await child.stop(stop_seconds)
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+
+
+async def _start_session_servers(
+    start: "_Starter", options: RunOptions, arguments: list[str]
+) -> list[str]:
+    """Start the session servers; returns their addresses."""
+    command = ["session", *arguments, "--data", options.data]
+    first = command
+    if options.session_port is not None:
+        first = [*command, "--port", str(options.session_port)]
+    more = [[*command, "--port", "0"] for _ in range(1, options.session_processes)]
+    ready = await start.together("session server", [first, *more])
+    return [each["grpc"] for each in ready]
+
+
+async def _start_workers(start: "_Starter", options: RunOptions, arguments: list[str]) -> str:
+    """Start the workers, the first one first: it knows the port; returns where they serve."""
+    command = ["worker", *arguments]
+    if options.workers > 1:
+        command.append("--share-port")
+    first = command if options.port is None else [*command, "--port", str(options.port)]
+    (ready,) = await start.together("worker", [first])
+    mcp = ready["mcp"]
+    port = str(urlsplit(mcp).port)
+    more = [[*command, "--port", port] for _ in range(1, options.workers)]
+    if more:
+        await start.together("worker", more)
+    return mcp
+
+
+class _Starter:
+    """Starts children, and stops them with the block that `stack` is of."""
+
+    def __init__(self, stack: AsyncExitStack, children: list[_Child], stop_seconds: float) -> None:
+        self._stack = stack
+        self._children = children
+        self._stop_seconds = stop_seconds
+        # What a hosted server prints is to be seen when it prints it.
+        self.environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        """What children see."""
+
+    async def together(self, name: str, commands: list[list[str]]) -> list[dict[str, str]]:
+        """Start children of one kind, which stop together; returns their ready lines."""
+        started: list[_Child] = []
+        self._stack.push_async_callback(self._stop, started)
+        for command in commands:
+            started.append(await self._start(name, command))
+            self._children.append(started[-1])
+        return [await child.ready() for child in started]
+
+    async def _start(self, name: str, command: list[str]) -> _Child:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "linkspan_cli",
+            *command,
+            "--with-parent",
+            stdin=PIPE,
+            stdout=PIPE,
+            start_new_session=True,
+            env=self.environ,
+        )
+        return _Child(name, process)
+
+    async def _stop(self, children: list[_Child]) -> None:
+        if children:
+            await asyncio.wait(
+                [asyncio.ensure_future(child.stop(self._stop_seconds)) for child in children]
+            )
 
 
 async def _read_piece(stream: asyncio.StreamReader) -> bytes:

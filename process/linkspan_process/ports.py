@@ -7,20 +7,24 @@ from linkspan_process.errors import StartError
 _BACKLOG = 2048
 
 
-def take_port(host: str, port: int, *, flag: str = "--port") -> socket.socket:
+def take_port(host: str, port: int, *, flag: str = "--port", shared: bool = False) -> socket.socket:
     """Listen on an address; port 0 takes a free one.
 
     Args:
         host: A name or an address of this machine.
         port: The port.
         flag: The option that would choose another one.
+        shared: Whether others that say so, too, may listen on the same port; each connection goes
+            to one of them (SO_REUSEPORT).
 
     Raises:
         StartError: The port is in use or not allowed, or the host is not this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        return socket.create_server(
+            (host, port), family=family, backlog=_BACKLOG, reuse_port=shared
+        )
     except OSError as error:
         # Python adds to the system's words which address it was, which is said here already.
         why = (error.strerror or str(error)).partition(" (while ")[0]

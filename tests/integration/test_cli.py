@@ -7,14 +7,15 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.requirements import requirement
 from tests.support.apps import APPS, PROBE
 from tests.support.mcp_http import call, http_session
-from tests.support.peer import modern, session_at
+from tests.support.peer import Peer, modern, session_at
 from tests.support.processes import EVERYTHING, ServiceProcess, linkspan
 from tests.support.session_calls import service_at
 from tests.support.waiting import wait_until
@@ -40,7 +41,8 @@ def hosting(command: str, app: str, *, data: Path) -> tuple[str, ...]:
     """Write a command that hosts an app on free ports."""
     if command == "session":
         return ("session", "--app", app, "--port", "0", "--data", str(data))
-    return ("run", app, "--port", "0", "--session-port", "0", "--data", str(data))
+    ports = ("--port", "0", "--session-port", "0", "--traces-port", "0")
+    return ("run", app, *ports, "--data", str(data))
 
 
 @pytest.fixture
@@ -186,7 +188,7 @@ def test_no_command_at_all_is_told_where_help_is() -> None:
 
 
 def children_of(process: ServiceProcess) -> dict[str, int]:
-    """Find the two processes below `linkspan run`, by what they are."""
+    """Find the processes below `linkspan run`, by what they are."""
     listing = subprocess.run(
         ["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     )
@@ -195,7 +197,7 @@ def children_of(process: ServiceProcess) -> dict[str, int]:
         pid, parent, arguments = line.split(None, 2)
         if int(parent) == process.pid:
             # Between its fork and its exec, a child still has the arguments of its parent.
-            for name in {"session", "worker"} & set(arguments.split()):
+            for name in {"session", "worker", "traces"} & set(arguments.split()):
                 found[name] = int(pid)
     return found
 
@@ -209,8 +211,9 @@ def is_running(pid: int) -> bool:
 
 
 def nobody_serves(addresses: Mapping[str, str]) -> bool:
-    """Tell whether both ports are closed."""
-    for address in (addresses["grpc"], addresses["mcp"].split("/")[2]):
+    """Tell whether all ports are closed."""
+    urls = [addresses[name] for name in ("mcp", "traces")]
+    for address in (addresses["grpc"], *(url.split("/")[2] for url in urls)):
         host, _, port = address.rpartition(":")
         with suppress(ConnectionRefusedError):
             socket.create_connection((host, int(port)), timeout=5).close()
@@ -227,16 +230,18 @@ def running(tmp_path: Path) -> Iterator[ServiceProcess]:
 
 @requirement("cli.stops-clean")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_both_and_exits_with_0(
+def test_a_signal_ends_all_and_exits_with_0(
     running: ServiceProcess, number: signal.Signals, tmp_path: Path
 ) -> None:
     addresses = running.wait_ready()
     told = "\n".join(running.output)
-    assert running.output[-1] == f"ready mcp={addresses['mcp']} grpc={addresses['grpc']}"
-    for each in (PROBE, addresses["mcp"], addresses["grpc"], str(tmp_path), "grpcurl -plaintext"):
+    assert running.output[-1] == "ready " + " ".join(
+        f"{name}={addresses[name]}" for name in ("mcp", "grpc", "traces")
+    )
+    for each in (PROBE, *addresses.values(), str(tmp_path), "grpcurl -plaintext"):
         assert each in told
     children = children_of(running)
-    assert set(children) == {"session", "worker"}
+    assert set(children) == {"session", "worker", "traces"}
     with session_at(addresses["mcp"]) as peer:
         assert peer.ask("probe/say", {"text": "hi"}).status == 200
     running.signal(number)
@@ -290,6 +295,85 @@ def test_if_a_child_dies_the_other_is_stopped_and_the_command_fails(
     expected = f"of signal {number.name}" if number is signal.SIGKILL else "with status 0"
     assert f"ended by itself, {expected}" in line
     assert not any("Traceback" in line for line in running.errors)
+
+
+@requirement("cli.child-dies")
+def test_serving_goes_on_without_the_trace_backend(running: ServiceProcess) -> None:
+    addresses = running.wait_ready()
+    os.kill(children_of(running)["traces"], signal.SIGKILL)
+    wait_until(lambda: any("trace backend ended" in line for line in running.errors), "its words")
+    with session_at(addresses["mcp"]) as peer:
+        assert peer.ask("probe/say", {"text": "hi"}).status == 200
+    assert running.stop() == 0
+
+
+def shown_traces(data: Path) -> list[dict[str, Any]]:
+    """Return what `linkspan traces list` shows."""
+    with linkspan("traces", "list", "--data", str(data), "--json") as process:
+        assert process.wait() == 0, process.errors
+        return [json.loads(line) for line in process.output]
+
+
+@requirement("cli.run-traces")
+def test_what_it_serves_is_a_trace_that_it_shows(running: ServiceProcess, tmp_path: Path) -> None:
+    addresses = running.wait_ready()
+    with session_at(addresses["mcp"]) as peer:
+        assert peer.ask("probe/say", {"text": "hi"}).status == 200
+    wait_until(
+        lambda: any(each["method"] == "probe/say" for each in shown_traces(tmp_path)), "the trace"
+    )
+    (trace,) = [each for each in shown_traces(tmp_path) if each["method"] == "probe/say"]
+    assert set(trace["services"]) == {"linkspan-worker", "linkspan-session"}
+
+
+@requirement("cli.run-traces")
+@pytest.mark.parametrize(
+    ("arguments", "env"),
+    [
+        (("--no-traces",), {}),
+        ((), {"OTEL_TRACES_EXPORTER": "none"}),
+        ((), {"OTEL_SDK_DISABLED": "true"}),
+        ((), {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}),
+    ],
+)
+def test_traces_are_kept_elsewhere_or_nowhere_if_that_is_said(
+    arguments: tuple[str, ...], env: dict[str, str], tmp_path: Path
+) -> None:
+    with linkspan(*hosting("run", PROBE, data=tmp_path), *arguments, env=env) as process:
+        assert "traces" not in process.wait_ready()
+        assert set(children_of(process)) == {"session", "worker"}
+        assert process.stop() == 0
+
+
+@requirement("cli.run-traces")
+def test_a_trace_port_that_is_taken_stops_the_start_only_if_it_was_asked_for(
+    taken: str, tmp_path: Path
+) -> None:
+    command = ("run", PROBE, "--port", "0", "--session-port", "0", "--data", str(tmp_path))
+    assert "--traces-port" in refusal(*command, "--traces-port", taken)
+    with linkspan(*command, env={"LINKSPAN_TRACES_PORT": taken}) as process:
+        assert not process.wait_ready()["traces"].endswith(f":{taken}")
+        assert process.stop() == 0
+
+
+@requirement("cli.cores")
+def test_several_session_servers_and_workers_serve_the_same_sessions_on_one_port(
+    tmp_path: Path,
+) -> None:
+    several = ("--session-processes", "2", "--workers", "2")
+    with linkspan(*hosting("run", PROBE, data=tmp_path), *several) as process:
+        mcp = process.wait_ready()["mcp"]
+        with session_at(mcp) as first:
+            for _ in range(8):  # each on a connection of its own, which either worker may get
+                with closing(Peer(mcp, session_id=first.session_id)) as again:
+                    assert again.ask("probe/say", {"text": "hi"}).status == 200
+        assert process.stop() == 0
+
+
+@pytest.mark.parametrize("flag", ["--session-processes", "--workers"])
+@pytest.mark.parametrize("number", ["0", "65", "two"])
+def test_a_number_of_processes_that_makes_no_sense_stops_the_start(flag: str, number: str) -> None:
+    assert "must be from 1 to 64" in refusal("run", flag, number)
 
 
 @requirement("cli.child-dies")

@@ -25,13 +25,20 @@ _GIVE_UP_SECONDS: Final = 2.0
 logger = logging.getLogger(__name__)
 
 
-def run(config: WorkerConfig, environ: Mapping[str, str], *, with_parent: bool) -> int:
+def run(
+    config: WorkerConfig,
+    environ: Mapping[str, str],
+    *,
+    with_parent: bool,
+    share_port: bool = False,
+) -> int:
     """Run a worker until SIGINT or SIGTERM.
 
     Args:
         config: Its settings.
         environ: The environment, for the standard `OTEL_*` variables.
         with_parent: Whether to stop when standard input ends, too.
+        share_port: Whether other workers may serve on the same port.
 
     Returns:
         The exit status of the process.
@@ -39,14 +46,19 @@ def run(config: WorkerConfig, environ: Mapping[str, str], *, with_parent: bool) 
     set_up_logs(config.log_level)
     return run_service(
         "worker",
-        partial(_serve, config, environ),
+        partial(_serve, config, environ, share_port),
         end_within_seconds=config.drain_timeout + END_SECONDS,
         with_parent=with_parent,
     )
 
 
-async def _serve(config: WorkerConfig, environ: Mapping[str, str], stop: asyncio.Event) -> None:
-    listener = take_port(config.host, config.port)
+async def _serve(
+    config: WorkerConfig,
+    environ: Mapping[str, str],
+    share_port: bool,
+    stop: asyncio.Event,
+) -> None:
+    listener = take_port(config.host, config.port, shared=share_port)
     async with telemetry("linkspan-worker", environ, lean=config.tracing == "lean"):
         sessions = SessionClient(config.session, retry_for_seconds=config.retry_for)
         endpoint = McpEndpoint(

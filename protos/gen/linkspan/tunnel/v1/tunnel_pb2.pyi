@@ -32,17 +32,21 @@ class Settings(_message.Message):
     MAX_CALLS_FIELD_NUMBER: _builtins.int
     call_window_bytes: _builtins.int
     """How much of a call's messages may be sent before the receiver grants more. A message takes its
-    size and 64 bytes. 4096 to 2147483647; there is no default.
+    size and 64 bytes. 4096 to 1073741824; there is no default.
     """
     max_message_bytes: _builtins.int
-    """How large a message may be. 0 means any size; there is no other default."""
+    """How large a message may be. 0 means as large as one can be, 1073741824; there is no other
+    default.
+    """
     max_metadata_bytes: _builtins.int
     """How large the metadata of one call, one direction and one kind (initial, trailing) may be: the
     sum of all keys and values in bytes, and 32 for each entry, as HTTP/2 counts (RFC 9113, 6.5.2).
-    Not 0; there is no default.
+    More ends the call with RESOURCE_EXHAUSTED. Not 0; there is no default.
     """
     max_calls: _builtins.int
-    """How many calls may run at once. Sent by servers; clients leave it 0. 1 to 2147483647."""
+    """How many calls may run at once; one more is refused with RESOURCE_EXHAUSTED. A call runs until
+    its handler has ended. Sent by servers, 1 to 2147483647; clients leave it 0.
+    """
     def __init__(
         self,
         *,
@@ -69,11 +73,11 @@ class Metadatum(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     BINARY_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """The key: of "0-9a-z_.-", at least one character. What begins with "grpc-" or ":" is reserved and
-    breaks this rule, but for "grpc-status-details-bin".
-    """
+    """The key: of "0-9a-z_.-", at least one character. Any other ends the call with INTERNAL."""
     text: _builtins.str
-    """Of a key that does not end in "-bin": printable ASCII (0x20 to 0x7E)."""
+    """Of a key that does not end in "-bin": printable ASCII (0x20 to 0x7E); any other ends the call
+    with INTERNAL.
+    """
     binary: _builtins.bytes
     """Of a key that ends in "-bin": any bytes."""
     def __init__(
