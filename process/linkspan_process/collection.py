@@ -13,9 +13,11 @@ def put_off_collection() -> Generator[None]:
     are made costs a sixth of a start, and later it makes each full collection a pause of all that is
     served.
     """
+    collecting = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if collecting:
+            gc.enable()

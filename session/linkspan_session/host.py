@@ -49,6 +49,9 @@ logger = logging.getLogger(__name__)
 _ANSWER_MARGIN_SECONDS: Final = 0.25
 """How much earlier than its caller a handler is stopped, so that the answer still arrives."""
 
+_NOTICED_SECONDS: Final = 0.01
+"""From when on it counts how long it took to find a session."""
+
 _STOP_SECONDS: Final = 1.0
 """How long a handler may take to heed that it is stopped."""
 
@@ -168,8 +171,9 @@ class SessionHost:
         clock = asyncio.get_running_loop().time
         came_at = clock()
         async with self.sessions.using(session_id, principal, unreachable_owner) as live:
-            if timeout is not None:  # to find the session may have taken a while
-                left = max(0.0, timeout - (clock() - came_at))
+            took_seconds = clock() - came_at
+            if timeout is not None and took_seconds > _NOTICED_SECONDS:  # to find the session
+                left = max(0.0, timeout - took_seconds)
                 terms = dataclasses.replace(terms, timeout_seconds=left)
             await self._post_in_session(live, parsed, exchange, terms)
         return exchange

@@ -142,7 +142,6 @@ def too_slow() -> Refusal:
         INVALID_REQUEST,
         "Request timeout: the body did not arrive in time",
         "408",
-        headers=(("connection", "close"),),
     )
 
 

@@ -232,11 +232,6 @@ class Answer:
             if error is not None:
                 await self._sends.after(error)
             route = await self._sends.route()
-        except SessionCallError as failed:
-            self._give_up(failed)
-        except Exception as broken:  # noqa: BLE001 - whoever takes the answer is told
-            self._ended, self._failed = True, broken
-        else:
             self._request.unreachable_owner = self._sends.unreachable_owner
             if not self._listening:
                 self._request.attempt.begun_before = self._sends.attempts.begun_before
@@ -245,7 +240,12 @@ class Answer:
                 self._request.listen.last_event_id = self._seen_event_id
             self._resending = None
             self._send(route)
-        self.changed.set()
+        except SessionCallError as failed:
+            self._give_up(failed)
+        except Exception as broken:  # noqa: BLE001 - whoever takes the answer is told
+            self._ended, self._failed = True, broken
+        finally:
+            self.changed.set()
 
     def _give_up(self, failed: SessionCallError) -> None:
         self._ended = True

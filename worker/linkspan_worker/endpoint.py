@@ -283,6 +283,7 @@ async def _read(exchange: HttpExchange, stall_seconds: float) -> bytes:
             async with asyncio.timeout(stall_seconds):
                 piece = await exchange.read()
         except TimeoutError:
+            exchange.keep_alive = False
             raise RefusedError(too_slow()) from None
         if not piece:
             return b"".join(pieces)

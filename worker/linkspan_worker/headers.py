@@ -43,9 +43,9 @@ class Headers:
         values = self._values.get(name)
         return values[-1] if values else None
 
-    def names(self) -> list[str]:
+    def names(self) -> tuple[str, ...]:
         """Return the names, each once, sorted."""
-        return sorted(self._values)
+        return tuple(sorted(self._values))
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return all headers in order."""

@@ -42,7 +42,8 @@ class Members:
         elif target.startswith(_SOCKETS):
             self._known = (target,)
         else:
-            host, _, port = target.rpartition("/")[2].rpartition(":")
+            name = target.removeprefix("dns:").rpartition("/")[2]
+            host, _, port = name.rpartition(":")
             self._name = (host.strip("[]"), int(port))
 
     def preferred(self, key: str) -> Sequence[str]:
@@ -75,7 +76,7 @@ class Members:
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             self._known = tuple(sorted({_written(each[4]) for each in found}))
-        except OSError as error:  # those that are known stay so
+        except (OSError, UnicodeError) as error:  # those that are known stay so
             logger.debug("cannot look up %s: %s", host, error)
         finally:
             self._looked_up_at = time.monotonic()

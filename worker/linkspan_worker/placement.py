@@ -209,8 +209,8 @@ def was_never_sent(error: grpc.aio.AioRpcError) -> bool:
     A tunnel knows; gRPC tells it in words only. A server's own status may have any words, but ours
     have trailing metadata with them; whatever is not known for sure counts as sent.
     """
+    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+        return False
     return isinstance(error, NotBegunError) or (
-        error.code() is grpc.StatusCode.UNAVAILABLE
-        and not error.trailing_metadata()
-        and (error.details() or "").startswith(_NEVER_SENT)
+        not error.trailing_metadata() and (error.details() or "").startswith(_NEVER_SENT)
     )

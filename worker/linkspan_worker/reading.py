@@ -97,7 +97,7 @@ class PlainReader:
         self._notify = notify
         self._event: Event | None = None
         self._over = False
-        self._failure: grpc.aio.AioRpcError | None = None
+        self._failure: Exception | None = None
         self._wanted = asyncio.Event()
         self._task = asyncio.ensure_future(self._read())
 
@@ -124,6 +124,7 @@ class PlainReader:
                 self._notify()
                 await self._wanted.wait()
             self._over = True
-        except grpc.aio.AioRpcError as error:
+        except Exception as error:  # noqa: BLE001 - whoever takes is told
             self._failure = error
-        self._notify()
+        finally:
+            self._notify()

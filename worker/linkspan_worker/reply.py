@@ -66,7 +66,10 @@ class Reply:
             await self._wait_for_reader()
 
     async def empty(self, status: int, headers: HeaderPairs = ()) -> None:
-        """Send a status without a body and be done."""
+        """Send a status without a body and be done; a stream that has begun just ends."""
+        if self.streaming:
+            await self.end_stream()
+            return
         self.status = status
         self.ended = True
         self._exchange.respond(status, headers, b"")

@@ -8,7 +8,8 @@ no header value is recorded but those named here, and of `Authorization` only sc
 """
 
 from collections.abc import Mapping
-from typing import Final, cast
+from functools import lru_cache
+from typing import Final, TypeAlias, cast
 
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from opentelemetry import trace
@@ -25,6 +26,8 @@ from linkspan_worker.headers import Headers
 from linkspan_worker.http import HttpExchange
 
 SPAN_NAME: Final = "mcp.request"
+
+Attributes: TypeAlias = dict[str, AttributeValue]
 
 _MAX_VALUE_CHARS: Final = 256
 _SERVER_FAULT: Final = 500
@@ -65,10 +68,11 @@ class RequestSpan:
         self.span = span
         self.context = trace.set_span_in_context(span, parent)
         if span.is_recording():
-            span.set_attributes(_http_attributes(exchange, headers))
-            span.set_attributes(_header_attributes(headers))
+            attributes = _http_attributes(exchange, headers)
+            _add_header_attributes(attributes, headers)
             if envelope is not None:
-                span.set_attributes(_envelope_attributes(envelope))
+                _add_envelope_attributes(attributes, envelope)
+            span.set_attributes(attributes)
 
     def name_session(self, session_id: str) -> None:
         """Say which session the request is about, once that is known."""
@@ -144,8 +148,8 @@ def _extract_from_meta(envelope: Envelope | None) -> Context:
     return extract_from_fields(values("traceparent"), values("tracestate"), values("baggage"))
 
 
-def _http_attributes(exchange: HttpExchange, headers: Headers) -> dict[str, AttributeValue]:
-    attributes: dict[str, AttributeValue] = {
+def _http_attributes(exchange: HttpExchange, headers: Headers) -> Attributes:
+    attributes: Attributes = {
         "http.request.method": exchange.method,
         "http.route": "/mcp",
         "url.path": exchange.path,
@@ -164,20 +168,18 @@ def _http_attributes(exchange: HttpExchange, headers: Headers) -> dict[str, Attr
     return attributes
 
 
-def _session_attributes(session_id: str) -> dict[str, AttributeValue]:
+def _session_attributes(session_id: str) -> Attributes:
     """Name a session by the digest of its id: the id is as good as a key."""
     digest = session_digest(session_id)
     return {"mcp.request.session_id": digest, "mcp.session.id": digest}
 
 
-def _header_attributes(headers: Headers) -> dict[str, AttributeValue]:
+def _add_header_attributes(attributes: Attributes, headers: Headers) -> None:
     session_id = headers.get(SESSION_ID_HEADER)
     authorization = headers.get("authorization")
-    attributes: dict[str, AttributeValue] = {
-        "mcp.request.session_id_present": session_id is not None,
-        "mcp.auth.has_bearer": False,
-        "mcp.http.header.names": [name[:_MAX_VALUE_CHARS] for name in headers.names()],
-    }
+    attributes["mcp.request.session_id_present"] = session_id is not None
+    attributes["mcp.auth.has_bearer"] = False
+    attributes["mcp.http.header.names"] = _shown_names(headers.names())
     if session_id is not None:
         attributes.update(_session_attributes(session_id))
     version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
@@ -190,19 +192,23 @@ def _header_attributes(headers: Headers) -> dict[str, AttributeValue]:
         attributes["mcp.auth.credential_type"] = scheme[:16].lower() if found else "unknown"
         attributes["mcp.auth.credential_length"] = len(credential if found else authorization)
         attributes["mcp.auth.has_bearer"] = bool(found) and scheme.lower() == "bearer"
-    return attributes
 
 
-def _envelope_attributes(envelope: Envelope) -> dict[str, AttributeValue]:
+@lru_cache(256)
+def _shown_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Cut the names of headers; remembered, because clients send the same ones over and over."""
+    return tuple(name[:_MAX_VALUE_CHARS] for name in names)
+
+
+def _add_envelope_attributes(attributes: Attributes, envelope: Envelope) -> None:
     if isinstance(envelope, Response):
-        return {"mcp.rpc.id": str(envelope.id)[:_MAX_VALUE_CHARS]}
-    attributes: dict[str, AttributeValue] = {
-        "mcp.rpc.method": envelope.method[:_MAX_VALUE_CHARS],
-        "mcp.method.name": envelope.method[:_MAX_VALUE_CHARS],
-    }
-    if isinstance(envelope, Request):
         attributes["mcp.rpc.id"] = str(envelope.id)[:_MAX_VALUE_CHARS]
-        attributes["jsonrpc.request.id"] = str(envelope.id)[:_MAX_VALUE_CHARS]
+        return
+    method = envelope.method[:_MAX_VALUE_CHARS]
+    attributes["mcp.rpc.method"] = attributes["mcp.method.name"] = method
+    if isinstance(envelope, Request):
+        request_id = str(envelope.id)[:_MAX_VALUE_CHARS]
+        attributes["mcp.rpc.id"] = attributes["jsonrpc.request.id"] = request_id
     params = envelope.params or {}
     parameter, attribute = _TARGETS.get(envelope.method, ("", ""))
     target: object = params.get(parameter)
@@ -212,11 +218,10 @@ def _envelope_attributes(envelope: Envelope) -> dict[str, AttributeValue]:
         attributes[attribute] = shown[:_MAX_VALUE_CHARS]
     if envelope.method == "initialize":
         attributes.update(_client_attributes(params))
-    return attributes
 
 
-def _client_attributes(params: JsonObject) -> dict[str, AttributeValue]:
-    attributes: dict[str, AttributeValue] = {}
+def _client_attributes(params: JsonObject) -> Attributes:
+    attributes: Attributes = {}
     version: object = params.get("protocolVersion")
     if isinstance(version, str):
         attributes["mcp.client.protocol_version"] = version[:_MAX_VALUE_CHARS]

@@ -69,11 +69,11 @@ class Servers:
     members: Members | None = None
 
     def placed(self, key: str) -> Route:
-        """Return the way to the server that a key prefers, through a tunnel if there is any."""
+        """Return the way to the server that a key prefers, of those that there is a connection to."""
         if self.members is not None:
             for address in self.members.preferred(key):
                 route = self.owner_routes.route_at(address)
-                if route.has_tunnel():
+                if route.has_tunnel() or route.is_ready():
                     return route
         return self.placement
 
@@ -139,7 +139,7 @@ class Sends:
         if not owner:
             return self._placed()
         route = self._servers.owner_routes.route_to(owner)
-        return route if route.is_ready() else None
+        return route if route.has_tunnel() or route.is_ready() else None
 
     async def route(self) -> Route:
         """Return the way for the next send; if there is none to an owner, any server's will do."""

@@ -10,7 +10,6 @@ Above lies `hosted`; below lies the SDK. Source: `ServerRunner._on_request` and
 """
 
 import logging
-from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from mcp.server.connection import Connection
@@ -177,11 +176,13 @@ def _written(result: object, version: str) -> JsonObject:
 
 def _plainly_written(result: CallToolResult) -> JsonObject | None:
     """Write a result of texts and plain structured content; None if there is more to it."""
-    if result.meta is not None or result.model_extra:
+    if result.meta is not None or result.model_extra or type(result.is_error) is not bool:
         return None
     content: list[JsonObject] = []
     for each in result.content:
-        if type(each) is not TextContent or each.annotations is not None or each.meta is not None:
+        if type(each) is not TextContent or type(each.text) is not str:
+            return None
+        if each.annotations is not None or each.meta is not None:
             return None
         content.append({"text": each.text, "type": "text"})
     written: JsonObject = {"content": content, "isError": result.is_error}
@@ -221,8 +222,8 @@ def _dumped(result: object) -> dict[str, Any]:
         return {}
     if isinstance(result, BaseModel):
         return result.model_dump(by_alias=True, mode="json", exclude_none=True)
-    if isinstance(result, Mapping):
-        return dict(cast("Mapping[str, Any]", result))
+    if isinstance(result, dict):
+        return dict(cast("dict[str, Any]", result))
     raise TypeError(f"handler returned {type(result).__name__}; expected BaseModel, dict, or None")
 
 

@@ -27,7 +27,7 @@ def test_names_are_read_in_any_case_and_values_are_trimmed() -> None:
     assert found.folded()["x-b"] == "2"
     assert found.get("missing") is None
     assert found.all("missing") == []
-    assert found.names() == ["mcp-session-id", "x-b", "é"]
+    assert found.names() == ("mcp-session-id", "x-b", "é")
     assert found.pairs()[0] == ("mcp-session-id", "abc")
 
 

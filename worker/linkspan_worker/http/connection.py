@@ -34,6 +34,17 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 _MAX_AHEAD: Final = 4
 """How many requests a client may have sent ahead before it is read no further."""
 
+_MAX_AHEAD_AT_ONCE: Final = 1000
+"""How many may come in one piece, which is read whole; what follows them is not answered."""
+
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
+
+_TOO_LARGE: Final = (
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    f"the headers are over {MAX_HEAD_BYTES} bytes",
+)
+_NOT_HTTP: Final = (HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1")
+
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 """`struct linger`: on, for no time at all."""
 
@@ -46,7 +57,9 @@ class HttpConnection(asyncio.Protocol):
     def __init__(self, server: "HttpServer") -> None:
         self._server = server
         self._loop = asyncio.get_running_loop()
-        self._parser: Any = httptools.HttpRequestParser(self)
+        self._parser: Any = self._new_parser()
+        self._silent = False
+        """Whether the parser is told again what is known already."""
         self._transport: asyncio.Transport
         self._peer: tuple[str, int] | None = None
         self._own: tuple[str, int] | None = None
@@ -55,13 +68,16 @@ class HttpConnection(asyncio.Protocol):
         self._ready: deque[HttpExchange] = deque()
         """What has been read as far as its headers, and is not answered yet."""
         self._answering: HttpExchange | None = None
-        self._task: asyncio.Task[None] | None = None
         self._target = b""
         self._head_bytes = 0
+        self._unheard_bytes = 0
+        """How much has come since the last whole header."""
         self._reading = True
         self._writable: asyncio.Future[None] | None = None
         self._closing = False
         self.write_paused = False
+        self.closing_since: float | None = None
+        """Since when it is to be closed, once its client has taken what was written."""
         self.waiting_since = self._loop.time()
         """Since when the rest of a head, or a next request, is waited for."""
 
@@ -73,22 +89,51 @@ class HttpConnection(asyncio.Protocol):
         self._peer = _address(transport.get_extra_info("peername"))
         self._own = _address(transport.get_extra_info("sockname"))
         self._server.connections.add(self)
+        if self._server.draining:
+            self.close()
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         if self._closing:
             return
+        self._unheard_bytes += len(data)
+        try:
+            self._feed(data)
+            if self._incoming is not None and not self._incoming.method:
+                self._check_head()
+            else:
+                self._unheard_bytes = 0
+        except _HeadTooLargeError:
+            self._refuse(_TOO_LARGE)
+        except httptools.HttpParserError as error:
+            too_large = isinstance(error.__context__, _HeadTooLargeError)
+            self._refuse(_TOO_LARGE if too_large else _NOT_HTTP)
+        self._answer_next()
+
+    def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._closing = True  # it is answered in HTTP/1.1, and what follows is not read
-            for exchange in (*self._ready, self._incoming):
-                if exchange is not None:
-                    exchange.keep_alive = False
-                    exchange.feed_end()
-        except httptools.HttpParserError as error:
-            self._refuse(error)
-        self._answer_next()
+        except httptools.HttpParserUpgrade as wish:
+            exchange = self._incoming
+            if exchange is None:
+                return
+            exchange.keep_alive = False
+            if exchange.method == "CONNECT":
+                self._end_of_message()
+                return
+            # It is answered in HTTP/1.1 (RFC 9110, section 7.8), by a parser that heard of no wish.
+            self._parser = self._new_parser()
+            self._silent = True
+            kept = (pair for pair in exchange.headers if pair[0] in _FRAMING)
+            lines = b"".join(b"%b: %b\r\n" % pair for pair in kept)
+            head = b"%b / HTTP/1.1\r\nhost: -\r\n%b\r\n" % (exchange.method.encode(), lines)
+            self._parser.feed_data(head + data[wish.args[0] :])
+
+    def _new_parser(self) -> Any:
+        parser = httptools.HttpRequestParser(self)
+        # What follows a request that ends the connection is not read, and no reason not to answer.
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """See `asyncio.Protocol`."""
@@ -109,6 +154,7 @@ class HttpConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         self.write_paused = False
+        self._answer_next()
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
 
@@ -116,35 +162,41 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        if self._silent:
+            return
         self._incoming = HttpExchange(self, client=self._peer, server=self._own)
         self._target = b""
-        self._head_bytes = 0
         self.waiting_since = self._loop.time()
 
     def on_url(self, part: bytes) -> None:
         """A part of the target has come."""
-        self._count(len(part))
-        self._target += part
+        if not self._silent:
+            self._count(len(part))
+            self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header has come, or one of the trailer."""
-        self._count(len(name) + len(value))
         exchange = self._incoming
-        if exchange is not None and not exchange.method:
-            name = name.lower()
-            if name == b"expect" and value.lower() == b"100-continue":
-                exchange.expect_continue()
-            exchange.headers.append((name, value))
+        if self._silent or exchange is None:
+            return
+        self._count(len(name) + len(value))
+        if not exchange.method:
+            exchange.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """All headers have come."""
         exchange = self._incoming
-        if exchange is None:
+        if self._silent or exchange is None:
+            self._silent = False
             return
         exchange.method = self._parser.get_method().decode("ascii")
         exchange.path = _path(self._target)
         exchange.http_version = version = self._parser.get_http_version()
         exchange.keep_alive = version == "1.1" and self._parser.should_keep_alive()
+        if version == "1.1" and any(map(_expects_continue, exchange.headers)):
+            exchange.expect_continue()
+        if len(self._ready) >= _MAX_AHEAD_AT_ONCE:
+            raise _TooManyAheadError
         self._ready.append(exchange)
 
     def on_body(self, piece: bytes) -> None:
@@ -153,14 +205,23 @@ class HttpConnection(asyncio.Protocol):
             self._incoming.feed(piece)
 
     def on_message_complete(self) -> None:
-        """A request is complete."""
+        """A request is complete, unless it wished for another protocol."""
+        if not self._parser.should_upgrade():
+            self._end_of_message()
+
+    def _end_of_message(self) -> None:
         exchange, self._incoming = self._incoming, None
+        self._head_bytes = 0
         if exchange is not None:
             exchange.feed_end()
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
+        self._unheard_bytes = 0
+        self._check_head()
+
+    def _check_head(self) -> None:
+        if self._head_bytes + self._unheard_bytes > MAX_HEAD_BYTES:
             raise _HeadTooLargeError
 
     # --- from the exchange -----------------------------------------------------------------------
@@ -178,7 +239,7 @@ class HttpConnection(asyncio.Protocol):
 
     def want_body(self) -> None:
         """See `Wire.want_body`."""
-        if not self._reading and not self._closing:
+        if not self._reading and not self._closing and len(self._ready) <= _MAX_AHEAD:
             self._reading = True
             self._transport.resume_reading()
 
@@ -194,15 +255,18 @@ class HttpConnection(asyncio.Protocol):
             return
         self._answering = None
         self.waiting_since = self._loop.time()
-        if exchange.keep_alive and not self._server.draining:
-            self.want_body()
-            if self._ready:
-                self._loop.call_soon(self._answer_next)
-        else:
+        if not exchange.keep_alive or self._server.draining:
             self.close()
+        elif self._ready:
+            self._loop.call_soon(self._answer_next)
+        else:
+            self.want_body()
 
     def abort(self) -> None:
         """See `Wire.abort`; the kernel sends nothing more of what it holds, either."""
+        if self._transport.is_closing():
+            self._transport.abort()
+            return
         handle = self._transport.get_extra_info("socket")
         if handle is not None:
             with socket.socket(fileno=os.dup(handle.fileno())) as twin:
@@ -216,8 +280,15 @@ class HttpConnection(asyncio.Protocol):
         """Whether no request is being answered, or could be."""
         return self._answering is None and not self._ready
 
+    @property
+    def in_head(self) -> bool:
+        """Whether the rest of a head is waited for, be it while another request is answered."""
+        return self._incoming is not None and not self._incoming.method
+
     def close(self) -> None:
         """Close the connection, once what is written has been sent."""
+        if not self._closing or self.closing_since is None:
+            self.closing_since = self._loop.time()
         self._closing = True
         self._transport.close()
 
@@ -244,31 +315,32 @@ class HttpConnection(asyncio.Protocol):
     def _answer_next(self) -> None:
         if len(self._ready) > _MAX_AHEAD:
             self.hold_body()
-        if self._answering is not None or not self._ready:
+        if self._answering is not None or not self._ready or self._transport.is_closing():
+            return
+        if self.write_paused:  # its client takes what it has been answered so far first
             return
         exchange = self._answering = self._ready.popleft()
         if self._server.draining:
             exchange.keep_alive = False
-        self._task = self._loop.create_task(self._server.answer(exchange))
+        self.want_body()
+        self._server.answer(exchange)
 
-    def _refuse(self, error: Exception) -> None:
+    def _refuse(self, refusal: tuple[HTTPStatus, str]) -> None:
+        """Read no more; what came before is answered, or else this is."""
         self._closing = True
-        too_large = isinstance(error.__context__, _HeadTooLargeError)
-        if self.idle:
-            if too_large:
-                self._say(
-                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                    f"the headers are over {MAX_HEAD_BYTES} bytes",
-                )
-            else:
-                self._say(HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1")
-        if self._incoming is not None:
-            self._incoming.lose()
-        if self._answering is None:
+        broken, self._incoming = self._incoming, None
+        if broken is not None and broken in self._ready:
+            self._ready.remove(broken)
+        elif broken is not None and broken.method:  # it is being answered, or has been
+            broken.lose()
             self.close()
-        else:  # what came before is answered; what came after is nobody's
-            self._answering.keep_alive = False
-            self._ready.clear()
+            return
+        last = self._ready[-1] if self._ready else self._answering
+        if last is not None:
+            last.keep_alive = False  # and nobody needs to be told why
+        else:
+            self._say(*refusal)
+            self.close()
 
     def _say(self, status: HTTPStatus, words: str) -> None:
         body = f"{words}\n".encode()
@@ -276,6 +348,14 @@ class HttpConnection(asyncio.Protocol):
             b"HTTP/1.1 %d %b\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n"
             b"connection: close\r\n\r\n%b" % (status, status.phrase.encode(), len(body), body)
         )
+
+
+def _expects_continue(header: tuple[bytes, bytes]) -> bool:
+    return header[0] == b"expect" and header[1].lower() == b"100-continue"
+
+
+class _TooManyAheadError(Exception):
+    """A client has sent more requests ahead than it may."""
 
 
 class _HeadTooLargeError(Exception):

@@ -21,8 +21,8 @@ HIGH_WATER_BYTES: Final = 64 * 1024
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
 }
-_CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-"""What no field value may hold (RFC 9110, section 5.5)."""
+_NOT_A_TOKEN: Final = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]|^$")
+_NOT_TEXT: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -221,11 +221,12 @@ class HttpExchange:
 
     def write(self, piece: bytes) -> None:
         """Write a piece of the body, after `begin`; must not be empty."""
-        self._put(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+        if self.method != "HEAD":
+            self._put(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
 
     def end(self) -> None:
         """Complete the response, after `begin`."""
-        if self._chunked:
+        if self._chunked and self.method != "HEAD":
             self._put(_LAST_CHUNK)
         self._end()
 
@@ -234,12 +235,14 @@ class HttpExchange:
         self._wire.abort()
 
     def _head(self, status: int, headers: Iterable[tuple[str, str]], framing: str) -> bytes:
+        if self.response_begun:
+            raise RuntimeError("a response has one head")
+        fields = "".join([_field(name, value) for name, value in headers])
+        if self._expects_continue and self._more_body:  # it may send the body all the same, or not
+            self.keep_alive = False
+        closing = "" if self.keep_alive else "connection: close\r\n"
         self.response_begun = True
         self._expects_continue = False
-        fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        if _CONTROLS.search(fields.replace("\r\n", "")):
-            raise ValueError("a header of the response holds a control character")
-        closing = "" if self.keep_alive else "connection: close\r\n"
         head = f"{_STATUS_LINES[status]}{_date_line()}{fields}{framing}{closing}\r\n"
         return head.encode("latin-1")
 
@@ -255,6 +258,13 @@ class HttpExchange:
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
+
+
+def _field(name: str, value: str) -> str:
+    """Write a header, which must be one and no more (RFC 9110, sections 5.1 and 5.5)."""
+    if _NOT_A_TOKEN.search(name) or _NOT_TEXT.search(value):
+        raise ValueError("a header of the response holds what no header may hold")
+    return f"{name}: {value}\r\n"
 
 
 _date: tuple[int, str] = (0, "")

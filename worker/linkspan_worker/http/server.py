@@ -6,6 +6,7 @@ Above lies the worker's process; below lies `connection`. One timer serves all c
 import asyncio
 import logging
 import socket
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,6 +51,7 @@ class HttpServer:
         self._listening: asyncio.Server | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self.connections: set[HttpConnection] = set()
         self.draining = False
 
@@ -62,7 +64,7 @@ class HttpServer:
         self._looking = loop.call_later(_LOOK_SECONDS, self._look)
 
     async def drain(self, within_seconds: float) -> None:
-        """Accept nothing more, and wait until all requests are answered, or the time is over."""
+        """Accept nothing more, and wait until all requests are done with, or the time is over."""
         self.draining = True
         if self._listening is not None:
             self._listening.close()
@@ -70,7 +72,7 @@ class HttpServer:
             connection.close_when_idle()
         try:
             async with asyncio.timeout(within_seconds):
-                while self.connections:
+                while self.connections or self._tasks:
                     self._waiter = asyncio.get_running_loop().create_future()
                     await self._waiter
         except TimeoutError:
@@ -80,11 +82,28 @@ class HttpServer:
         """Break what is left."""
         if self._looking is not None:
             self._looking.cancel()
+        if self._listening is not None:
+            self._listening.close()
         for connection in list(self.connections):
             connection.abort()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
-    async def answer(self, exchange: HttpExchange) -> None:
+    def answer(self, exchange: HttpExchange) -> None:
         """Have one request answered."""
+        # In no request's context: one that was sent ahead is none of the one before it.
+        task = asyncio.get_running_loop().create_task(self._answer(exchange), context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if self.draining:
+            self.noticed()
+
+    async def _answer(self, exchange: HttpExchange) -> None:
         try:
             await self._application(exchange)
         except Exception:
@@ -94,7 +113,7 @@ class HttpServer:
                 self._break_off(exchange)
 
     def noticed(self) -> None:
-        """Say that a connection has gone."""
+        """Say that a connection has gone, or a request is done with."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
