@@ -688,3 +688,8 @@ def test_a_header_that_would_be_more_than_one_is_not_sent(
     assert lines[0] == "HTTP/1.1 500 Internal Server Error"
     assert b"set-cookie" not in raw
     assert raw.count(b"HTTP/1.1") == 1
+
+
+def test_of_very_many_requests_in_one_piece_the_first_are_answered() -> None:
+    raw = exchanged(get("/") * 1500)
+    assert raw.count(b"HTTP/1.1 200 OK") >= 1000

@@ -189,14 +189,14 @@ class HttpConnection(asyncio.Protocol):
         if self._silent or exchange is None:
             self._silent = False
             return
+        if len(self._ready) >= _MAX_AHEAD_AT_ONCE:
+            raise _TooManyAheadError
         exchange.method = self._parser.get_method().decode("ascii")
         exchange.path = _path(self._target)
         exchange.http_version = version = self._parser.get_http_version()
         exchange.keep_alive = version == "1.1" and self._parser.should_keep_alive()
         if version == "1.1" and any(map(_expects_continue, exchange.headers)):
             exchange.expect_continue()
-        if len(self._ready) >= _MAX_AHEAD_AT_ONCE:
-            raise _TooManyAheadError
         self._ready.append(exchange)
 
     def on_body(self, piece: bytes) -> None:
@@ -264,11 +264,8 @@ class HttpConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """See `Wire.abort`; the kernel sends nothing more of what it holds, either."""
-        if self._transport.is_closing():
-            self._transport.abort()
-            return
         handle = self._transport.get_extra_info("socket")
-        if handle is not None:
+        if handle is not None and self._parser is not None and handle.fileno() >= 0:
             with socket.socket(fileno=os.dup(handle.fileno())) as twin:
                 twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
