@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from typing import Final
 
 from mcp.server import MCPServer
+from mcp_types import ToolAnnotations
 
 from linkspan_session.storage import session_storage
 
@@ -43,7 +44,7 @@ def runs(name: str) -> int:
     return _runs[name]
 
 
-@mcp.tool()
+@mcp.tool(annotations=ToolAnnotations(read_only_hint=True))
 async def counts() -> dict[str, int]:
     """Return all that this session has counted."""
     return await session_storage().list()
