@@ -24,9 +24,15 @@ class RawClient:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         make: Callable[..., Any] = channel.stream_stream
-        self.stream: Any = make(OPEN)()
+        self._make: Callable[[], Any] = make(OPEN)
+        self.stream: Any = self._make()
         self.frames: list[ServerFrame] = []
         """What has come so far."""
+
+    def begin(self) -> None:
+        """Begin another tunnel in the place of this one."""
+        self.stream.cancel()
+        self.stream = self._make()
 
     async def open(self, settings: Settings = SETTINGS) -> None:
         """Exchange settings."""

@@ -42,12 +42,15 @@ class Scripted:
         seen: What handlers noted, in order.
         began: Set when a handler comes to a step `hang`.
         gates: Let handlers go on that wait at a step `gate`.
+        ended: Set when a handler ends.
     """
 
     seen: list[str] = field(default_factory=list[str])
     began: asyncio.Event = field(default_factory=asyncio.Event)
     gates: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _running: int = 0
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     def gate(self, name: str) -> asyncio.Event:
         """Return a gate."""
@@ -92,7 +95,8 @@ class Scripted:
         if not isinstance(request, bytes):
             requests = aiter(request)
             request = await anext(requests, b"[]")
-        context.add_done_callback(lambda _context: self.seen.append("done"))
+        context.add_done_callback(self._note_done)
+        self._running += 1
         try:
             for name, *rest in _steps(request):
                 async for message in self._step(name, rest, requests, context):
@@ -105,6 +109,19 @@ class Scripted:
             raise
         finally:
             self.ended.set()
+
+    def _note_done(self, context: Any) -> None:
+        assert context is not None
+        self.seen.append("done")
+        self._running -= 1
+        if self._running == 0:
+            self._idle.set()
+
+    async def settled(self) -> None:
+        """Wait until no handler runs: one may end after its client has heard all."""
+        while self._running:
+            self._idle.clear()
+            await self._idle.wait()
 
     async def _step(
         self, name: str, rest: list[Any], requests: AsyncIterator[bytes] | None, context: Any
@@ -120,18 +137,11 @@ class Scripted:
                     yield b"x" * size
             case "send_back", []:
                 yield b"no script"
-            case "echo", []:
-                if requests is not None:
-                    async for message in requests:
-                        yield message
-            case "read", [count]:
-                if requests is not None:
-                    for _ in range(count):
-                        yield await anext(requests)
-            case "headers", [pairs]:
-                await context.send_initial_metadata(_pairs(pairs))
-            case "trailing", [pairs]:
-                context.set_trailing_metadata(_pairs(pairs))
+            case "echo", [] if requests is not None:
+                async for message in requests:
+                    yield message
+            case "read", [] if requests is not None:
+                yield await anext(requests)
             case "metadata", []:
                 received = [(key, value) for key, value in context.invocation_metadata()]
                 yield repr(
@@ -142,10 +152,14 @@ class Scripted:
             case "peer", []:
                 yield context.peer().rpartition(":")[0].encode()
             case _:
-                await self._end(name, rest, context)
+                await self._act(name, rest, context)
 
-    async def _end(self, name: str, rest: list[Any], context: Any) -> None:
+    async def _act(self, name: str, rest: list[Any], context: Any) -> None:
         match name, rest:
+            case "headers", [pairs]:
+                await context.send_initial_metadata(_pairs(pairs))
+            case "trailing", [pairs]:
+                context.set_trailing_metadata(_pairs(pairs))
             case "code", [code, details]:
                 context.set_code(grpc.StatusCode[code])
                 context.set_details(details)
@@ -166,11 +180,10 @@ class Scripted:
 
 def _steps(request: bytes) -> list[Step]:
     """Read a first request; one that is no script is to be sent back."""
-    try:
-        steps: list[Step] = json.loads(request)
-    except ValueError:
-        steps = [["send_back"]]
-    return steps if isinstance(steps, list) else []
+    if request != b"[]" and not request.startswith(b'[["'):
+        return [["send_back"]]
+    steps: list[Step] = json.loads(request)
+    return steps
 
 
 def _pairs(pairs: list[list[Any]]) -> tuple[tuple[str, str | bytes], ...]:

@@ -1,4 +1,4 @@
-"""What a client may not send, and what a server makes of it; an innocent call goes on wherever it may."""
+"""What a client may not send, and what a server makes of it; innocent calls go on where they may."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ from linkspan_tunnel import TunnelLimits
 UNARY = f"/{SERVICE}/UnaryUnary"
 STREAM = f"/{SERVICE}/StreamStream"
 HANG = script(["hang"])
-WINDOW = 65536
+WINDOW = TunnelLimits().call_window_bytes
 
 
 def _start(call_id: int, method: str = UNARY, message: bytes = HANG) -> ClientFrame:
@@ -65,6 +65,27 @@ def test_a_tunnel_that_is_opened_wrongly_ends_with_invalid_argument(words: str) 
     _against_server(run)
 
 
+def test_a_breach_is_told_however_early_it_comes() -> None:
+    async def run(there: Scene, client: RawClient) -> None:
+        for _ in range(30):  # gRPC takes no status while the first message is being written
+            client.begin()
+            await client.stream.write(OPENINGS["no message"])
+            assert (await client.end())[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+    _against_server(run)
+
+
+def test_a_breach_is_told_to_a_client_that_does_not_read() -> None:
+    async def run(there: Scene, client: RawClient) -> None:
+        await client.open()
+        flood = script(["flood", 100, 10_000])
+        await client.send(*[_start(n, f"/{SERVICE}/UnaryStream", flood) for n in range(1, 100)])
+        await client.send(ClientFrame(call_id=0))
+        assert (await client.end())[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+    _against_server(run)
+
+
 def test_settings_that_come_twice_end_the_tunnel_with_invalid_argument() -> None:
     async def run(there: Scene, client: RawClient) -> None:
         await client.open()
@@ -100,7 +121,7 @@ CALL_FAULTS: dict[str, tuple[list[ClientFrame], str]] = {
         "INTERNAL",
     ),
     "empty messages beyond the window": (
-        [_start(1, STREAM)] + [ClientFrame(call_id=1, message=b"")] * 1024,
+        [_start(1, STREAM)] + [ClientFrame(call_id=1, message=b"")] * (WINDOW // 64),
         "INTERNAL",
     ),
     "empty first piece": ([_start(1, STREAM), _piece(1, 0, 10)], "INTERNAL"),

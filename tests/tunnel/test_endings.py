@@ -20,6 +20,7 @@ from tests.tunnel.scripted import OPTIONS, call, logged, plain_channel, scene, s
 
 from linkspan.tunnel.v1.tunnel_service_pb2 import OpenRequest, OpenResponse
 from linkspan_tunnel import NotBegunError, TunnelChannel
+from linkspan_tunnel.outbox import Outbox
 
 HANG = script(["send", "a"], ["hang"])
 QUICK = script(["send", "quick"])
@@ -317,7 +318,8 @@ def test_an_asyncio_channel_is_a_context_manager() -> None:
 
 async def _stuck(channel: TunnelChannel) -> None:
     """Wait until HTTP/2 takes no more, which nothing but the lack of progress tells."""
-    outbox: Any = vars(vars(channel)["_tunnel"])["_outbox"]
+    tunnel: object = vars(channel)["_tunnel"]
+    outbox: Outbox[OpenRequest] = vars(tunnel)["_outbox"]
     taken = -1
     while taken != outbox.taken:
         taken = outbox.taken

@@ -20,6 +20,7 @@ from linkspan_tunnel.client_tunnel import STREAM_ERRORS, ClientTunnel
 from linkspan_tunnel.deadlines import Deadlines
 from linkspan_tunnel.errors import TunnelBrokenError
 from linkspan_tunnel.limits import TunnelLimits
+from linkspan_tunnel.metadata import Entries
 from linkspan_tunnel.multi_callables import (
     TunnelStreamStreamMultiCallable,
     TunnelStreamUnaryMultiCallable,
@@ -179,10 +180,29 @@ class TunnelChannel(grpc.aio.Channel):
         if call.carrier is None:
             self._waiting.pop(call, None)
 
-    def _new_call(self, **arguments: Any) -> ClientCall:
+    def _new_call(
+        self,
+        method: str,
+        request: bytes | None,
+        metadata: Entries,
+        timeout: float | None,
+        *,
+        wait_for_ready: bool,
+        streams_responses: bool,
+    ) -> ClientCall:
         if self._closing:
             raise grpc.aio.UsageError("Channel is closed.")
-        call = ClientCall(self, asyncio.get_running_loop(), self._limits, **arguments)
+        call = ClientCall(
+            self,
+            asyncio.get_running_loop(),
+            self._limits,
+            method,
+            request,
+            metadata,
+            timeout,
+            wait_for_ready=wait_for_ready,
+            streams_responses=streams_responses,
+        )
         self._calls.add(call)
         if self._tunnel is not None:
             self._tunnel.begin(call)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import grpc
 
-from linkspan_tunnel.deadlines import Deadlines
+from linkspan_tunnel.deadlines import MAX_TIMEOUT_SECONDS, Deadlines
 from linkspan_tunnel.errors import CallFailureError, Fault, NotBegunError
 from linkspan_tunnel.inbound import Inbound
 from linkspan_tunnel.limits import TunnelLimits
@@ -19,6 +19,7 @@ from linkspan_tunnel.metadata import Entries
 from linkspan_tunnel.outbox import Outbound
 
 LOCALLY_CANCELLED: Final = "Locally cancelled by application!"
+_COLLECTED: Final = "Cancelled upon garbage collection!"
 _NO_ENTRIES: Final[Entries] = ()
 
 
@@ -96,11 +97,11 @@ class ClientCall:
         home: Home,
         loop: asyncio.AbstractEventLoop,
         limits: TunnelLimits,
-        *,
         method: str,
         request: bytes | None,
         metadata: Entries,
         timeout: float | None,
+        *,
         wait_for_ready: bool,
         streams_responses: bool,
     ) -> None:
@@ -152,7 +153,7 @@ class ClientCall:
         self.deadline: float | None = None
         self._tick = 0
         if timeout is not None:
-            self.deadline = loop.time() + timeout
+            self.deadline = loop.time() + min(timeout, MAX_TIMEOUT_SECONDS)
             self._tick = home.deadlines.add(self.deadline, self)
 
     # --- the application's side -----------------------------------------------------------------
@@ -177,6 +178,11 @@ class ClientCall:
         self.locally_cancelled = True
         self._leave(grpc.StatusCode.CANCELLED, details)
         return True
+
+    def abandon(self) -> None:
+        """End the call because nobody holds it any more; the loop may be gone as well."""
+        if self.code is None and not self._loop.is_closed():
+            self.cancel(_COLLECTED)
 
     def changed(self) -> asyncio.Future[None]:
         """Return what is done once something about the call has changed."""

@@ -12,6 +12,9 @@ from typing import Final, Protocol
 GRAIN_SECONDS: Final = 1 / 256
 """How far deadlines are apart that are told of separately."""
 
+MAX_TIMEOUT_SECONDS: Final = 366.0 * 24 * 3600
+"""How far a deadline can be off; a later one is as good as none."""
+
 
 class Expiring(Protocol):
     """What has a deadline."""

@@ -61,6 +61,13 @@ class Handlers:
                 return handler
         return None
 
+    def find_named(self, call: ServerCall) -> "Handler | None":
+        """Return what handles a call."""
+        handler = self._registered.get(call.method)
+        if handler is not None:
+            return handler
+        return self.find(CallDetails(call.method, call.invocation_metadata()))
+
     async def find_through(
         self, details: grpc.HandlerCallDetails, index: int = 0
     ) -> "Handler | None":
@@ -95,6 +102,7 @@ async def handle(call: ServerCall, handlers: Handlers) -> None:
             call.call_back()
         except Exception:
             _LOGGER.exception("Error in a done callback of method [%s]", call.method)
+        call.leave()
 
 
 def _failed(call: ServerCall, error: Exception) -> None:
@@ -113,10 +121,11 @@ def _failed(call: ServerCall, error: Exception) -> None:
 
 
 async def _run(call: ServerCall, handlers: Handlers) -> None:
-    details = CallDetails(call.method, call.invocation_metadata())
-    handler = (
-        await handlers.find_through(details) if handlers.interceptors else handlers.find(details)
-    )
+    if handlers.interceptors:
+        details = CallDetails(call.method, call.invocation_metadata())
+        handler = await handlers.find_through(details)
+    else:
+        handler = handlers.find_named(call)
     if handler is None:
         call.fail(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         return

@@ -41,7 +41,7 @@ class TunnelLimits:
             all calls of a tunnel together.
     """
 
-    call_window_bytes: int = 64 * 1024
+    call_window_bytes: int = 128 * 1024
     max_receive_message_bytes: int | None = 4 * 1024 * 1024
     max_send_message_bytes: int | None = None
     max_metadata_bytes: int = 16 * 1024

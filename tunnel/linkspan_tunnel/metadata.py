@@ -19,7 +19,6 @@ ENTRY_BYTES: Final = 32
 """What an entry counts for beside its key and value (RFC 9113, 6.5.2)."""
 
 _KEY: Final = re.compile(r"[0-9a-z_.-]+").fullmatch
-_TEXT: Final = re.compile(r"[ -~]*").fullmatch
 
 
 class Metadatum(NamedTuple):
@@ -34,8 +33,15 @@ Entries: TypeAlias = tuple[Metadatum, ...]
 
 
 @lru_cache(maxsize=1024)
-def _is_valid_key(key: str) -> bool:
-    return _KEY(key) is not None
+def _kind_of(key: str) -> str:
+    """Return what the values of a key are, `text` or `binary`; empty if the key is not valid."""
+    if _KEY(key) is None:
+        return ""
+    return "binary" if key.endswith("-bin") else "text"
+
+
+def _is_text(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
 def checked(metadata: Pairs | None) -> Entries:
@@ -51,14 +57,15 @@ def checked(metadata: Pairs | None) -> Entries:
 
 
 def _checked_entry(key: str, value: Value) -> Metadatum:
-    if not _is_valid_key(key):
+    kind = _kind_of(key)
+    if not kind:
         raise ValueError(f"metadata key {key!r}: only 0-9, a-z, '_', '.' and '-' can travel")
-    if key.endswith("-bin"):
+    if kind == "binary":
         if not isinstance(value, bytes):
             raise TypeError(f"metadata of key {key!r}: bytes are needed, not {type(value)}")
         return Metadatum(key, value)
     text = value.decode("latin-1") if isinstance(value, bytes) else value
-    if _TEXT(text) is None:
+    if not _is_text(text):
         raise ValueError(f"metadata of key {key!r}: only printable ASCII can travel")
     return Metadatum(key, text)
 
@@ -89,15 +96,16 @@ def read(field: Iterable[tunnel_pb2.Metadatum], *, limit_bytes: int) -> Entries:
     size = 0
     for entry in field:
         key = entry.key
-        if not _is_valid_key(key):
-            raise CallFailureError(Fault.BAD_METADATA)
+        kind = _kind_of(key)
         value: Value
-        if key.endswith("-bin"):
+        if kind == "text":
+            value = entry.text
+            if not _is_text(value):
+                raise CallFailureError(Fault.BAD_METADATA)
+        elif kind:
             value = entry.binary
         else:
-            value = entry.text
-            if _TEXT(value) is None:
-                raise CallFailureError(Fault.BAD_METADATA)
+            raise CallFailureError(Fault.BAD_METADATA)
         size += len(key) + len(value) + ENTRY_BYTES
         entries.append(Metadatum(key, value))
     if size > limit_bytes:

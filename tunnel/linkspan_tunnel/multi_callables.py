@@ -25,11 +25,11 @@ class _NewCall(Protocol):
 
     def __call__(
         self,
-        *,
         method: str,
         request: bytes | None,
         metadata: checking.Entries,
         timeout: float | None,
+        *,
         wait_for_ready: bool,
         streams_responses: bool,
     ) -> ClientCall: ...
@@ -69,10 +69,10 @@ class _Method:
         if credentials is not None:
             raise ValueError("a call through a tunnel has no credentials of its own")
         return self._new_call(
-            method=self._method,
-            request=request,
-            metadata=checking.checked(metadata),
-            timeout=timeout,
+            self._method,
+            request,
+            checking.checked(metadata),
+            timeout,
             wait_for_ready=bool(wait_for_ready),
             streams_responses=self.streams_responses,
         )

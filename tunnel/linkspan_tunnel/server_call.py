@@ -74,6 +74,10 @@ class Carrier(Protocol):
         """Send initial metadata."""
         ...
 
+    def left(self, call: "ServerCall") -> None:
+        """Note that the handler has ended."""
+        ...
+
     def end(
         self,
         call: "ServerCall",
@@ -261,6 +265,10 @@ class ServerCall(grpc.aio.ServicerContext[Any, Any]):
         if not self.ended:
             self._carrier.end(self, code.value[0], details, self._trailing)
             self.ended = True
+
+    def leave(self) -> None:
+        """Tell the tunnel that the handler has ended, as the last thing that its task does."""
+        self._carrier.left(self)
 
     def call_back(self) -> None:
         """Tell those who wanted to know that the handler has ended."""

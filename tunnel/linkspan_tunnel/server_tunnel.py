@@ -19,7 +19,7 @@ from linkspan.tunnel.v1.tunnel_pb2 import ClientFrame, Draining, ServerFrame
 from linkspan.tunnel.v1.tunnel_service_pb2 import OpenRequest, OpenResponse
 from linkspan_tunnel import metadata
 from linkspan_tunnel.assembly import Intake
-from linkspan_tunnel.deadlines import Deadlines
+from linkspan_tunnel.deadlines import MAX_TIMEOUT_SECONDS, Deadlines
 from linkspan_tunnel.errors import Breach, CallFailureError, TunnelBrokenError
 from linkspan_tunnel.handling import Handlers, handle
 from linkspan_tunnel.inbound import Inbound
@@ -162,6 +162,12 @@ class ServerTunnel:
         call.last_frame = None
         return left
 
+    def left(self, call: ServerCall) -> None:
+        """Note that the handler of a call has ended."""
+        if call.task is not None:
+            self._tasks.discard(call.task)
+        self._end_if_drained()
+
     def end(
         self,
         call: ServerCall,
@@ -262,20 +268,22 @@ class ServerTunnel:
         if call.ended:
             return
         if frame.timeout_micros:
-            call.deadline = self._loop.time() + frame.timeout_micros / 1e6
+            timeout_seconds = min(frame.timeout_micros / 1e6, MAX_TIMEOUT_SECONDS)
+            call.deadline = self._loop.time() + timeout_seconds
             call.tick = self._deadlines.add(call.deadline, call)
         call.task = task = self._loop.create_task(
             handle(call, self._handlers), context=self._context.copy()
         )
         self._tasks.add(task)
-        task.add_done_callback(self._task_done)
 
     def _take(self, call: ServerCall, frame: ClientFrame) -> None:
         try:
             data = frame.message
-            if data or frame.HasField("message"):
+            if call.ended:
+                pass  # the last of its answer is leaving, and nobody takes requests any more
+            elif data or frame.HasField("message"):
                 call.take_piece(frame, data)
-            if frame.half_close:
+            if frame.half_close and not call.ended:
                 call.take_half_close()
             if frame.grant_bytes:
                 self._outbox.granted(call.outbound, frame.grant_bytes)
@@ -318,10 +326,6 @@ class ServerTunnel:
         self.end(call, _EXHAUSTED, f"Sent message larger than max ({len(data)} vs. {limit})", ())
         call.ended = call.lost = True
         return False
-
-    def _task_done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        self._end_if_drained()
 
     def _end_if_drained(self) -> None:
         if self._draining and not self._tasks and not self._calls:

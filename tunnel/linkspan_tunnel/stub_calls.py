@@ -19,7 +19,6 @@ Requests = AsyncIterable[Any] | Iterable[Any]
 Serializer = Callable[[Any], bytes]
 Deserializer = Callable[[bytes], Any]
 
-_COLLECTED: Final = "Cancelled upon garbage collection!"
 _FINISHED: Final = "RPC already finished."
 _HALF_CLOSED: Final = 'RPC is half closed after calling "done_writing".'
 _MIXED: Final = "The iterator and read/write APIs may not be mixed on a single RPC."
@@ -121,7 +120,7 @@ class _Responses(_Call):
     def __del__(self) -> None:
         call = getattr(self, "_call", None)
         if isinstance(call, ClientCall):
-            call.cancel(_COLLECTED)
+            call.abandon()
 
     def __aiter__(self) -> AsyncIterator[Any]:
         self._use(_Style.ITERATOR)

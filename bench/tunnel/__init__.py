@@ -1,0 +1,1 @@
+"""What a tunnel saves: calls through it and without it, to the same server."""
