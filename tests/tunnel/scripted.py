@@ -172,6 +172,8 @@ class Scripted:
             case "hang", []:
                 self.began.set()
                 await asyncio.Event().wait()
+            case "echo" | "read", []:
+                pass  # there is but one request
             case "gate", [name]:
                 await self.gate(name).wait()
             case _:

@@ -403,6 +403,7 @@ async def leaving_a_stream_early(channel: grpc.aio.Channel, there: Scene) -> Out
     async for message in rpc:
         got.append(message)
         break
+    await asyncio.wait_for(there.service.began.wait(), 10)
     rpc.cancel()
     await asyncio.wait_for(there.service.ended.wait(), 10)
     return got
@@ -474,7 +475,6 @@ async def slow_reader_loses_nothing(channel: grpc.aio.Channel, there: Scene) -> 
     count = 0
     async for message in rpc:
         count += len(message)
-    there.service.seen.clear()
     return [count, await rpc.code()]
 
 
@@ -544,19 +544,29 @@ async def closing_the_channel_with_grace(channel: grpc.aio.Channel, there: Scene
     return await waiting
 
 
+PLAIN_RUNS = 5
+"""How often a scenario is run without a tunnel to come out as it did through one.
+
+grpc.aio itself has races: a status may come before the initial metadata that were sent before it.
+"""
+
+
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_a_call_through_a_tunnel_comes_out_as_without(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def run() -> None:
-        outcomes: dict[str, tuple[Outcome, list[str]]] = {}
-        for way in ("plain", "tunnel"):
-            async with scene() as there:
-                outcome = await asyncio.wait_for(SCENARIOS[name](there.channels[way], there), 20)
-                await asyncio.wait_for(there.service.settled(), 10)
+    async def run(way: str) -> Outcome:
+        async with scene() as there:
+            outcome = await asyncio.wait_for(SCENARIOS[name](there.channels[way], there), 20)
+            await asyncio.wait_for(there.service.settled(), 10)
             seen = [] if name in CUT_SHORT else there.service.seen
-            outcomes[way] = (outcome, sorted(set(seen)))
-        assert outcomes["tunnel"] == outcomes["plain"]
+            return [*outcome, *sorted(set(seen))]
 
     caplog.set_level(logging.CRITICAL)
-    asyncio.run(run())
+    through = asyncio.run(run("tunnel"))
+    plain: Outcome = []
+    for _ in range(PLAIN_RUNS):
+        plain = asyncio.run(run("plain"))
+        if plain == through:
+            return
+    assert through == plain

@@ -373,9 +373,6 @@ def _path(target: bytes) -> str:
     return unquote(text) if "%" in text else text
 
 
-def _address(name: object) -> tuple[str, int] | None:
+def _address(name: Any) -> tuple[str, int] | None:
     """Read what a socket is called; None for one that has no address and port."""
-    if isinstance(name, tuple):
-        host, port = name[:2]
-        return str(host), int(port)
-    return None
+    return (str(name[0]), int(name[1])) if type(name) is tuple else None
