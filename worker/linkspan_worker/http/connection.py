@@ -373,6 +373,6 @@ def _path(target: bytes) -> str:
     return unquote(text) if "%" in text else text
 
 
-def _address(name: Any) -> tuple[str, int] | None:
+def _address(name: tuple[Any, ...] | str | None) -> tuple[str, int] | None:
     """Read what a socket is called; None for one that has no address and port."""
-    return (str(name[0]), int(name[1])) if type(name) is tuple else None
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
