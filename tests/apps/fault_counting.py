@@ -135,12 +135,12 @@ async def _work(ctx: Context[Any], name: str, steps: int) -> dict[str, int]:
     _mark(name)
     for step in range(1, steps + 1):
         await ctx.report_progress(step, steps, f"step {step} of {steps}")
-    await _told_to_go(name)
     await _tell_outcome(name, _write(name))
     return {"pid": os.getpid()}
 
 
 async def _write(name: str) -> None:
+    await _told_to_go(name)
     storage = session_storage()
     async with storage.transaction():
         await storage.put(name, os.getpid())

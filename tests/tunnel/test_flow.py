@@ -72,7 +72,7 @@ def test_small_calls_pass_a_large_message() -> None:
                 await _answers(there)
                 passed += 1
             assert await large == b"x" * 4_000_000
-            assert passed >= 10
+            assert passed >= 3, "in a queue, one would wait for all of it"
 
     asyncio.run(asyncio.wait_for(run(), 30))
 
