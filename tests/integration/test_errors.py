@@ -110,6 +110,9 @@ def test_without_its_session_server_a_worker_says_when_to_come_back_and_recovers
         session_at(stack.mcp) as peer,
     ):
         stack.session.kill()
+        # What leaves before the worker has noticed is in doubt, and told so.
+        readyz = stack.http + "/readyz"
+        wait_until(lambda: peer.http.get(readyz).status_code == 503, "the worker to notice")
         for _ in range(2):
             for ask in ALL_WAYS:
                 assert_try_again(ask(peer))
