@@ -204,7 +204,12 @@ _ROWS: Final = (
     ("cli.app-wrong", "An --app that is no MCP server stops the start with one line.", _OURS),
     ("cli.port-in-use", "A port in use stops the start with one line.", _OURS),
     ("cli.bad-setting", "An unknown or bad setting stops the start with one line.", _OURS),
-    ("cli.child-dies", "linkspan run ends, with a status that is not 0, if a child dies.", _OURS),
+    (
+        "cli.child-dies",
+        "linkspan run ends, with a status that is not 0, if a session server or a worker dies; "
+        "without its trace backend it serves on.",
+        _OURS,
+    ),
     (
         "cli.run-traces",
         "linkspan run keeps and shows its own traces, unless OTEL_* variables send them elsewhere.",
@@ -215,7 +220,7 @@ _ROWS: Final = (
         "Several session servers and workers on one machine serve the same sessions on one port.",
         _OURS,
     ),
-    ("cli.stops-clean", "SIGINT and SIGTERM end both processes and exit with 0.", _OURS),
+    ("cli.stops-clean", "SIGINT and SIGTERM end all processes and exit with 0.", _OURS),
     # gRPC
     ("grpc.reflection", "The server lists and describes its services.", _OURS),
     ("grpc.health", "The server tells its health.", _OURS),
