@@ -206,8 +206,7 @@ _ROWS: Final = (
     ("cli.bad-setting", "An unknown or bad setting stops the start with one line.", _OURS),
     (
         "cli.child-dies",
-        "linkspan run ends, with a status that is not 0, if a session server or a worker dies; "
-        "without its trace backend it serves on.",
+        "linkspan run fails if a session server or worker dies, not if its trace backend does.",
         _OURS,
     ),
     (
