@@ -133,13 +133,13 @@ async def _freeze_and_increment(name: str, *, freeze: bool) -> dict[str, int]:
 
 async def _work(ctx: Context[Any], name: str, steps: int) -> dict[str, int]:
     _mark(name)
-    for step in range(1, steps + 1):
-        await ctx.report_progress(step, steps, f"step {step} of {steps}")
-    await _tell_outcome(name, _write(name))
+    await _tell_outcome(name, _report_and_write(ctx, name, steps))
     return {"pid": os.getpid()}
 
 
-async def _write(name: str) -> None:
+async def _report_and_write(ctx: Context[Any], name: str, steps: int) -> None:
+    for step in range(1, steps + 1):
+        await ctx.report_progress(step, steps, f"step {step} of {steps}")
     await _told_to_go(name)
     storage = session_storage()
     async with storage.transaction():
