@@ -10,7 +10,7 @@ from tests.stores.backends import SqliteBackend
 from tests.stores.scenarios import CONTENT, HERE, create, record, run, seen
 
 from linkspan_session.errors import StoreUnavailableError
-from linkspan_session.store import Changes, SessionId, Store, database
+from linkspan_session.store import Changes, SessionId, Store, database, sqlite_line
 
 A = SessionId("a")
 
@@ -35,7 +35,7 @@ def test_a_commit_waits_for_another_writer_off_the_event_loop(sqlite: SqliteBack
 def test_a_commit_does_not_wait_for_another_writer_for_ever(
     sqlite: SqliteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite_line, "_BUSY_TIMEOUT_SECONDS", 0.05)
 
     async def scenario(store: Store) -> None:
         ownership = await create(store)
@@ -71,7 +71,7 @@ def test_those_in_line_behind_a_busy_file_share_its_failure(sqlite: SqliteBacken
 def test_who_comes_after_a_failure_is_tried_anew(
     sqlite: SqliteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite_line, "_BUSY_TIMEOUT_SECONDS", 0.05)
 
     async def scenario(store: Store) -> None:
         ownership = await create(store)
@@ -108,7 +108,7 @@ def test_who_reads_does_not_wait_behind_who_waits_to_write(sqlite: SqliteBackend
 def test_who_waited_in_line_for_too_long_is_told_so_and_not_served_later(
     sqlite: SqliteBackend, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(database, "_CALL_SECONDS", 0.2)
+    monkeypatch.setattr(sqlite_line, "_CALL_SECONDS", 0.2)
 
     async def main() -> None:
         file = await database.SqliteDatabase.open(sqlite.path)
@@ -145,8 +145,8 @@ def test_who_waited_in_line_for_too_long_is_told_so_and_not_served_later(
 def test_who_waited_in_line_waits_less_for_the_file(
     sqlite: SqliteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_SECONDS", 10.0)
-    monkeypatch.setattr(database, "_CALL_SECONDS", 0.5)
+    monkeypatch.setattr(sqlite_line, "_BUSY_TIMEOUT_SECONDS", 10.0)
+    monkeypatch.setattr(sqlite_line, "_CALL_SECONDS", 0.5)
 
     async def scenario(store: Store) -> None:
         ownership = await create(store)
