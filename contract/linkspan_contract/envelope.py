@@ -10,7 +10,7 @@ https://modelcontextprotocol.io/specification/2025-11-25/basic#messages
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeAlias, TypeGuard, cast
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeGuard, cast
 
 from linkspan_contract.limits import MAX_MESSAGE_BYTES
 
@@ -40,8 +40,7 @@ class EnvelopeError(Exception):
         self.request_id = request_id
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A call that is owed an answer under its `id`."""
 
     id: RequestId
@@ -49,16 +48,14 @@ class Request:
     params: JsonObject | None
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(NamedTuple):
     """A call that is owed none."""
 
     method: str
     params: JsonObject | None
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """The answer to a request of the other side: exactly one of `result` and `error` is set."""
 
     id: RequestId

@@ -45,6 +45,9 @@ MAX_PAGE_SIZE: Final = 1000
 # MCP 2025-11-25, basic/transports, "Session Management": visible ASCII only. The length is ours.
 _SESSION_ID = re.compile(r"[\x21-\x7E]{1,128}")
 
+_MAX_UTF8_BYTES: Final = 4
+"""How many bytes a character takes at most."""
+
 
 def is_session_id(value: str) -> bool:
     """Tell whether `value` is 1 to 128 characters of visible ASCII.
@@ -52,6 +55,11 @@ def is_session_id(value: str) -> bool:
     Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#session-management
     """
     return _SESSION_ID.fullmatch(value) is not None
+
+
+def is_longer(value: str, max_bytes: int) -> bool:
+    """Tell whether a text takes more than so many bytes of UTF-8, which only long ones are put in."""
+    return len(value) * _MAX_UTF8_BYTES > max_bytes and len(value.encode()) > max_bytes
 
 
 def is_request_key(value: str) -> bool:

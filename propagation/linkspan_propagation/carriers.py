@@ -91,8 +91,9 @@ def inject(metadata: Metadata | None, context: Context | None = None) -> tuple[M
     if not own_baggage:
         if not has_parent:
             return entries
-        if not entries and not span_context.trace_state:  # nothing to find a place beside
-            return ((TRACEPARENT, _traceparent(span_context)),)
+        alone = not any(key in {TRACEPARENT, TRACESTATE} for key, _ in entries)
+        if alone and not span_context.trace_state:  # nothing to find a place beside, or to replace
+            return (*entries, (TRACEPARENT, _traceparent(span_context)))
 
     kept: list[MetadataEntry] = []
     others_baggage: list[str] = []

@@ -42,42 +42,56 @@ def watched(handler: Handler, observer: Observer | None) -> Handler:
     Call it in the RPC's own task, with the context set that sync methods are to see; methods that
     run in the task see it anyway.
     """
-    name = _kind(handler)
-    method: Method | None = getattr(handler, name)
-    if method is None:
-        return handler
-    runs_in_loop = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
-    if observer is None and runs_in_loop:
-        return handler
-    factory: Callable[..., Handler] = getattr(grpc, f"{name}_rpc_method_handler")
-    return factory(
-        _method(handler, method, observer),
-        request_deserializer=_message(handler.request_deserializer, observer),
-        response_serializer=_message(handler.response_serializer, observer),
+    return Watch(handler).by(observer)
+
+
+class Watch:
+    """A handler that can be watched; keep it for the next RPC, since looking into one takes long."""
+
+    __slots__ = (
+        "_factory",
+        "_is_async_generator",
+        "_is_coroutine",
+        "_method",
+        "handler",
     )
 
+    def __init__(self, handler: Handler) -> None:
+        """Look into a handler."""
+        requests = "stream" if handler.request_streaming else "unary"
+        responses = "stream" if handler.response_streaming else "unary"
+        name = f"{requests}_{responses}"
+        self.handler = handler
+        self._method: Method | None = getattr(handler, name)
+        self._is_coroutine = inspect.iscoroutinefunction(self._method)
+        self._is_async_generator = inspect.isasyncgenfunction(self._method)
+        self._factory: Callable[..., Handler] = getattr(grpc, f"{name}_rpc_method_handler")
 
-def _kind(handler: Handler) -> str:
-    """Return the attribute of ``handler`` that has its method, such as ``unary_stream``."""
-    requests = "stream" if handler.request_streaming else "unary"
-    responses = "stream" if handler.response_streaming else "unary"
-    return f"{requests}_{responses}"
+    def by(self, observer: Observer | None) -> Handler:
+        """Return the handler for one RPC, watched; see ``watched``."""
+        handler, method = self.handler, self._method
+        runs_in_loop = self._is_coroutine or self._is_async_generator
+        if method is None or (observer is None and runs_in_loop):
+            return handler
+        return self._factory(
+            self._watched_method(method, observer),
+            request_deserializer=_message(handler.request_deserializer, observer),
+            response_serializer=_message(handler.response_serializer, observer),
+        )
 
-
-def _method(handler: Handler, method: Method, observer: Observer | None) -> Method:
-    if inspect.iscoroutinefunction(method):
-        if observer is None:
-            return method
-        return _coroutine(method, observer, streams_requests=handler.request_streaming)
-    if inspect.isasyncgenfunction(method):
-        # For one response this is an error, and gRPC is the one to say so.
-        if observer is None or not handler.response_streaming:
-            return method
-        return _async_generator(method, observer, streams_requests=handler.request_streaming)
-    context = contextvars.copy_context()
-    if handler.response_streaming:
-        return _generator(method, observer, context)
-    return _function(method, observer, context)
+    def _watched_method(self, method: Method, observer: Observer | None) -> Method:
+        streams_requests = self.handler.request_streaming
+        streams_responses = self.handler.response_streaming
+        if observer is not None and self._is_coroutine:
+            return _coroutine(method, observer, streams_requests=streams_requests)
+        if observer is not None and self._is_async_generator:
+            if not streams_responses:  # an error, and gRPC is the one to say so
+                return method
+            return _async_generator(method, observer, streams_requests=streams_requests)
+        context = contextvars.copy_context()
+        if streams_responses:
+            return _generator(method, observer, context)
+        return _function(method, observer, context)
 
 
 async def _let_cancellation_come() -> None:

@@ -12,7 +12,7 @@ from typing import Final, Unpack
 
 import grpc
 
-from linkspan_propagation.handlers import Handler, watched
+from linkspan_propagation.handlers import Handler, Watch
 from linkspan_propagation.options import ServerOptions
 from linkspan_propagation.server import begin_rpc, server_spans
 from linkspan_propagation.server_spans import ServerSpans
@@ -68,7 +68,7 @@ class _TracedHandlers(grpc.GenericRpcHandler):
     def __init__(self, handlers: grpc.GenericRpcHandler, spans: ServerSpans) -> None:
         self._handlers = handlers
         self._spans = spans
-        self._served_as_they_are: dict[str, Handler] = {}
+        self._known: dict[str, Watch] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
         handler: Handler | None = self._handlers.service(handler_call_details)
@@ -76,12 +76,12 @@ class _TracedHandlers(grpc.GenericRpcHandler):
             return None
         method = handler_call_details.method
         rpc = begin_rpc(self._spans, handler_call_details)
-        if rpc is None and self._served_as_they_are.get(method) is handler:
-            return handler
-        served = watched(handler, rpc)
-        if served is handler and len(self._served_as_they_are) < _MOST_KNOWN_METHODS:
-            self._served_as_they_are[method] = handler
-        return served
+        watch = self._known.get(method)
+        if watch is None or watch.handler is not handler:
+            watch = Watch(handler)
+            if len(self._known) < _MOST_KNOWN_METHODS:
+                self._known[method] = watch
+        return watch.by(rpc)
 
 
 class _NoHandlers(grpc.GenericRpcHandler):

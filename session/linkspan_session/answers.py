@@ -5,21 +5,18 @@ on. Knows neither the MCP SDK nor gRPC.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from linkspan_contract.envelope import REQUEST_CANCELLED, REQUEST_TIMEOUT, JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """A request that went well."""
 
     value: JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """A request that is answered with a JSON-RPC error."""
 
     code: int
@@ -42,8 +39,7 @@ HeaderPairs: TypeAlias = tuple[tuple[str, str], ...]
 """HTTP headers in order, names in lower case; a name may come more than once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(NamedTuple):
     """How a handler ends a stream on purpose, for its client to come back later (SEP-1699).
 
     Attributes:

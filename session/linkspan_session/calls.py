@@ -175,14 +175,18 @@ class RunningCalls:
     async def _outcome(
         running: RunningCall, answer: Coroutine[Any, Any, Answer], timeout_seconds: float | None
     ) -> Answer | SessionError:
+        timer = None
+        if timeout_seconds is not None:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(timeout_seconds, running.stop, TIMED_OUT)
         try:
-            async with asyncio.timeout(timeout_seconds):
-                outcome = await answer
-        except TimeoutError:
-            return TIMED_OUT
+            outcome = await answer
         except asyncio.CancelledError:
             if running.stopped_with is None:
                 raise
             return running.stopped_with
+        finally:
+            if timer is not None:
+                timer.cancel()
         # A handler may swallow its cancellation; the client still gets the answer it asked for.
         return running.stopped_with or outcome

@@ -12,7 +12,7 @@ import dataclasses
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -177,10 +177,9 @@ class SessionDirectory:
         async with self.using(session_id, principal, unreachable_owner) as live:
             return live.record, False
 
-    @asynccontextmanager
-    async def using(
+    def using(
         self, session_id: SessionId, principal: Principal, unreachable_owner: str = ""
-    ) -> AsyncGenerator[LiveSession]:
+    ) -> AbstractAsyncContextManager[LiveSession]:
         """Find a session of a principal, and own it; it stays in memory within the block.
 
         Args:
@@ -197,7 +196,14 @@ class SessionDirectory:
             OverloadedError: There is no room for it in memory.
             DrainingError: This server is about to stop, and has let go of it.
         """
-        await self._lease.ensure()
+        return _Use(lambda: self._take_up(session_id, principal, unreachable_owner))
+
+    async def _take_up(
+        self, session_id: SessionId, principal: Principal, unreachable_owner: str
+    ) -> LiveSession:
+        """Find a session and count a user of it; raises what `using` raises."""
+        if not self._lease.fresh:
+            await self._lease.ensure()
         live = self._live.get(session_id)
         if live is None or live.doubtful or (self._draining and live.unused):
             async with self._behind_door(session_id):
@@ -206,19 +212,24 @@ class SessionDirectory:
             raise SessionNotFoundError
         live.users += 1
         try:
-            self._live.move_to_end(session_id)
-            live.used_at = asyncio.get_running_loop().time()
-            live.used_millis = self._now_millis()
-            if not live.ended:
-                with suppress(SessionMovedError):  # it is not in memory then
-                    await self.touch(live)
-            if self._live.get(session_id) is not live:
-                raise SessionElsewhereError("")  # or ended: whoever asks again is told
-            if live.ended:
-                raise SessionEndedError
-            yield live
-        finally:
+            await self._note_use(session_id, live)
+        except BaseException:
             live.users -= 1
+            raise
+        return live
+
+    async def _note_use(self, session_id: SessionId, live: LiveSession) -> None:
+        """Note that a session is used; raises if by then it cannot be."""
+        self._live.move_to_end(session_id)
+        live.used_at = asyncio.get_running_loop().time()
+        live.used_millis = self._now_millis()
+        if not live.ended:
+            with suppress(SessionMovedError):  # it is not in memory then
+                await self.touch(live)
+        if self._live.get(session_id) is not live:
+            raise SessionElsewhereError("")  # or ended: whoever asks again is told
+        if live.ended:
+            raise SessionEndedError
 
     async def _find_behind_door(
         self, session_id: SessionId, principal: Principal, unreachable_owner: str
@@ -422,3 +433,19 @@ class SessionDirectory:
     def _doubt_all(self) -> None:
         for live in self._live.values():
             live.doubtful = True
+
+
+class _Use(AbstractAsyncContextManager[LiveSession]):
+    """The block in which a session is used; a class, since a generator costs every request more."""
+
+    __slots__ = ("_live", "_take_up")
+
+    def __init__(self, take_up: Callable[[], Awaitable[LiveSession]]) -> None:
+        self._take_up = take_up
+
+    async def __aenter__(self) -> LiveSession:
+        self._live = await self._take_up()
+        return self._live
+
+    async def __aexit__(self, *_: object) -> None:
+        self._live.users -= 1

@@ -6,7 +6,7 @@ Pure: turns JSON-RPC messages into the contract's `HandleRequestResponse`, and n
 import logging
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from linkspan.session.v1.session_pb2 import Message, MessageKind
 from linkspan.session.v1.session_service_pb2 import (
@@ -22,10 +22,14 @@ from linkspan_contract.envelope import (
     encode_error,
     encode_result,
 )
-from linkspan_contract.limits import MAX_ANSWER_BYTES
+from linkspan_contract.limits import MAX_ANSWER_BYTES, is_longer
 from linkspan_session.answers import Answer, Failed, Result
 
 logger = logging.getLogger(__name__)
+
+# As constants, because protobuf looks each up anew.
+_RESULT: Final = MessageKind.MESSAGE_KIND_RESULT
+_ERROR: Final = MessageKind.MESSAGE_KIND_ERROR
 
 
 def accepted_event(linked_traceparent: str = "") -> HandleRequestResponse:
@@ -57,7 +61,7 @@ def answer_event(request_id: RequestId, answer: Answer) -> HandleRequestResponse
         event = _answer_event(request_id, answer)
     except (TypeError, ValueError, RecursionError) as error:
         return _answer_event(request_id, _unwritable("it is not JSON", error))
-    if len(event.message.json.encode()) > MAX_ANSWER_BYTES:
+    if is_longer(event.message.json, MAX_ANSWER_BYTES):
         return _answer_event(request_id, _unwritable(f"it is over {MAX_ANSWER_BYTES} bytes"))
     return event
 
@@ -65,21 +69,15 @@ def answer_event(request_id: RequestId, answer: Answer) -> HandleRequestResponse
 def _answer_event(request_id: RequestId, answer: Answer) -> HandleRequestResponse:
     match answer:
         case Result(value):
-            return HandleRequestResponse(
-                message=Message(
-                    json=encode_result(request_id, value),
-                    kind=MessageKind.MESSAGE_KIND_RESULT,
-                    tool_error=value.get("isError") is True,
-                )
-            )
-        case Failed(code, message, data):
-            return HandleRequestResponse(
-                message=Message(
-                    json=encode_error(request_id, code, message, data),
-                    kind=MessageKind.MESSAGE_KIND_ERROR,
-                    error_code=code,
-                )
-            )
+            event = HandleRequestResponse()
+            message = event.message
+            message.json = encode_result(request_id, value)
+            message.kind = _RESULT
+            message.tool_error = value.get("isError") is True
+            return event
+        case Failed(code, words, data):
+            text = encode_error(request_id, code, words, data)
+            return HandleRequestResponse(message=Message(json=text, kind=_ERROR, error_code=code))
 
 
 def _unwritable(why: str, error: Exception | None = None) -> Failed:
@@ -99,6 +97,6 @@ def _call(method: str, params: Mapping[str, Any] | None) -> JsonObject:
 
 def _message_event(message: JsonObject, kind: MessageKind.ValueType) -> HandleRequestResponse:
     text = encode(message)
-    if len(text.encode()) > MAX_ANSWER_BYTES:
+    if is_longer(text, MAX_ANSWER_BYTES):
         raise ValueError(f"a message to the client is over {MAX_ANSWER_BYTES} bytes")
     return HandleRequestResponse(message=Message(json=text, kind=kind))

@@ -10,7 +10,7 @@ what its reader has missed.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Final
 
 from opentelemetry import metrics
@@ -55,7 +55,8 @@ class Exchange:
         self._stall_seconds = stall_seconds
         self._events: deque[HandleRequestResponse] = deque()
         self._buffered_bytes = 0
-        self._changed = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+        """Who waits for a change: the reader for events, handlers for room."""
         self._finished = False
         self._detached = False
         self._error: Exception | None = None
@@ -75,10 +76,9 @@ class Exchange:
             Whether there was a reader to write for.
         """
         while self.open and self._buffered_bytes >= self._max_buffered_bytes:
-            self._changed.clear()
             try:
                 async with asyncio.timeout(self._stall_seconds):
-                    await self._changed.wait()
+                    await self._change()
             except TimeoutError:
                 self._cut_off("stalled")
         return self._append(event)
@@ -102,7 +102,7 @@ class Exchange:
         if event is not None:
             self._append(event)
         self._finished = True
-        self._changed.set()
+        self._tell()
 
     def fail(self, error: Exception) -> None:
         """End the stream with an error, which the reader gets after the events before it."""
@@ -117,22 +117,39 @@ class Exchange:
         self._detached = True
         self._events.clear()
         self._buffered_bytes = 0
-        self._changed.set()
+        self._tell()
 
-    async def events(self) -> AsyncIterator[HandleRequestResponse]:
-        """Take the events as they come; ends when the stream does, raises what it failed with."""
-        while True:
-            while self._events:
-                event = self._events.popleft()
-                self._buffered_bytes -= event.ByteSize()
-                self._changed.set()
-                yield event
+    async def take(self) -> HandleRequestResponse | None:
+        """Take the next event as soon as there is one; None at the end of the stream.
+
+        Cancelling it takes nothing.
+
+        Raises:
+            Exception: What the stream failed with.
+        """
+        while not self._events:
             if self._finished:
                 if self._error is not None:
                     raise self._error
-                return
-            self._changed.clear()
-            await self._changed.wait()
+                return None
+            await self._change()
+        event = self._events.popleft()
+        self._buffered_bytes -= event.ByteSize()
+        self._tell()
+        return event
+
+    async def _change(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
+
+    def _tell(self) -> None:
+        """Wake whoever waits, to look anew."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for waiter in waiting:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     def _cut_off(self, reason: str) -> None:
         """End a stream whose reader does not keep up; on record, it can be resumed."""
@@ -145,5 +162,5 @@ class Exchange:
             return False
         self._events.append(event)
         self._buffered_bytes += event.ByteSize()
-        self._changed.set()
+        self._tell()
         return True

@@ -7,7 +7,6 @@ is told.
 """
 
 import asyncio
-import dataclasses
 import logging
 import time
 from collections.abc import Callable
@@ -174,7 +173,7 @@ class SessionHost:
             took_seconds = clock() - came_at
             if timeout is not None and took_seconds > _NOTICED_SECONDS:  # to find the session
                 left = max(0.0, timeout - took_seconds)
-                terms = dataclasses.replace(terms, timeout_seconds=left)
+                terms = terms._replace(timeout_seconds=left)
             await self._post_in_session(live, parsed, exchange, terms)
         return exchange
 

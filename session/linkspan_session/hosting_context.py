@@ -6,11 +6,8 @@ other's and what a call starts in the background keeps it. A server that somebod
 nothing.
 """
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from linkspan_session.store import Principal
 
@@ -19,8 +16,7 @@ if TYPE_CHECKING:  # the extensions import this module in turn
     from linkspan_session.tasks.runner import TaskRunner
 
 
-@dataclass(frozen=True, slots=True)
-class HostingContext:
+class HostingContext(NamedTuple):
     """What goes with a call.
 
     Attributes:
@@ -42,11 +38,16 @@ def hosting_context() -> HostingContext | None:
     return _current.get()
 
 
-@contextmanager
-def lending(context: HostingContext | None) -> Generator[None]:
+class lending:  # noqa: N801 - used as a function is; a generator would cost every call more
     """Set what goes with the calls that are begun within the block."""
-    token = _current.set(context)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: HostingContext | None) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._context)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)

@@ -8,9 +8,8 @@ caller fares; a request that may have begun before runs again only if that does 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from linkspan_contract.envelope import INVALID_REQUEST, Request
 from linkspan_session.answers import CANCELLED, LOST, SHUTTING_DOWN, Closing, Failed, HeaderPairs
@@ -55,8 +54,7 @@ _DESCRIBE_SECONDS: Final = 2.0
 """How long the hosted server may take to say whether a tool is harmless."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """How a call stands to earlier ones that were to do the same; see the contract's `Attempt`."""
 
     key: str = ""
@@ -64,8 +62,7 @@ class Attempt:
     seen_event_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """On what terms a request came.
 
     Attributes:

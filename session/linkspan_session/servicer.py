@@ -66,7 +66,7 @@ class SessionServicer(SessionServiceServicer):
             try:
                 # Says that the request was taken: from here on its client may go away.
                 await context.send_initial_metadata(())
-                async for event in exchange.events():
+                while (event := await exchange.take()) is not None:
                     yield event
             finally:
                 exchange.detach()
@@ -170,16 +170,17 @@ def _session_id(value: str) -> SessionId:
 
 
 def _principal(message: nouns.Principal) -> Principal:
-    for value in (message.issuer, message.subject, message.resource):
-        if len(value.encode()) > limits.MAX_PRINCIPAL_FIELD_BYTES:
+    fields = message.issuer, message.subject, message.resource
+    for value in fields:
+        if limits.is_longer(value, limits.MAX_PRINCIPAL_FIELD_BYTES):
             raise InvalidRequestError(
                 f"principal: a field is over {limits.MAX_PRINCIPAL_FIELD_BYTES} bytes"
             )
-    return Principal(message.issuer, message.subject, message.resource)
+    return Principal(*fields)
 
 
 def _node_id(value: str) -> str:
-    if len(value.encode()) > limits.MAX_NODE_ID_BYTES:
+    if limits.is_longer(value, limits.MAX_NODE_ID_BYTES):
         raise InvalidRequestError(f"unreachable_owner: over {limits.MAX_NODE_ID_BYTES} bytes")
     return value
 
@@ -198,9 +199,8 @@ def _check_headers(post: service.Post) -> None:
     if len(post.headers) > limits.MAX_HEADERS:
         raise InvalidRequestError(f"post.headers: more than {limits.MAX_HEADERS}")
     for header in post.headers:
-        if (
-            len(header.name.encode()) > limits.MAX_HEADER_NAME_BYTES
-            or len(header.value.encode()) > limits.MAX_HEADER_VALUE_BYTES
+        if limits.is_longer(header.name, limits.MAX_HEADER_NAME_BYTES) or limits.is_longer(
+            header.value, limits.MAX_HEADER_VALUE_BYTES
         ):
             raise InvalidRequestError("post.headers: a name or value is too long")
 

@@ -11,11 +11,12 @@ Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transport
 
 import asyncio
 import hashlib
+import itertools
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from dataclasses import replace
+from typing import Final, NamedTuple, Protocol
 
 from linkspan.session.v1.session_pb2 import Message
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse, StreamOpened
@@ -27,7 +28,10 @@ from linkspan_session.store import Changes, EventRecord, SessionId, StreamRecord
 
 logger = logging.getLogger(__name__)
 
-_STREAM_ID_BYTES: Final = 9
+_PROCESS: Final = secrets.token_urlsafe(12)
+"""What the names of streams begin with that are made in this process, and in no other."""
+
+_streams: Final = itertools.count()
 
 
 def nothing() -> None:
@@ -126,8 +130,7 @@ class BatchStream(PlainStream):
             self.exchange.finish()
 
 
-@dataclass(frozen=True, slots=True)
-class Resumption:
+class Resumption(NamedTuple):
     """What clients are told about coming back.
 
     Attributes:
@@ -396,7 +399,7 @@ def parse_event_id(text: str) -> tuple[str, int]:
 
 def new_stream_id() -> str:
     """Make a name that no other stream of any session has."""
-    return secrets.token_urlsafe(_STREAM_ID_BYTES)
+    return f"{_PROCESS}{next(_streams):x}"
 
 
 def listening_stream_id(session_id: SessionId) -> str:

@@ -84,7 +84,7 @@ def stream(stream_id: str, session_id: str = "a", **changes: Any) -> StreamRecor
         traceparent="",
         created_millis=NOW,
     )
-    return dataclasses.replace(plain, **changes)
+    return plain._replace(**changes)
 
 
 def event(

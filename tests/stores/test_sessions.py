@@ -1,7 +1,6 @@
 """What every store promises of session records: creating, reading, listing, counting, expiring."""
 
 import asyncio
-import dataclasses
 import time
 
 import pytest
@@ -175,9 +174,9 @@ def test_a_principal_has_room_for_so_many(backend: Backend) -> None:
     "other",
     [
         Principal(),
-        dataclasses.replace(ADA, issuer="other"),
-        dataclasses.replace(ADA, subject="other"),
-        dataclasses.replace(ADA, resource="other"),
+        ADA._replace(issuer="other"),
+        ADA._replace(subject="other"),
+        ADA._replace(resource="other"),
         Principal(ADA.issuer + ADA.subject, "", ADA.resource),
     ],
 )

@@ -8,7 +8,7 @@ where there is no room, the oldest goes; a list becomes a tuple; a value of a st
 text, if it has one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeGuard, cast
 
@@ -177,16 +177,24 @@ def bounded(
     kept: Attributes = {}
     if longest is None and len(attributes) <= most:
         kept = dict(attributes)
-        for value in kept.values():
-            if type(value) not in PLAIN:
-                break
-        else:
-            return kept, 0
-        kept = {}
+        unclear = [key for key, value in kept.items() if type(value) not in PLAIN]
+        return kept, _clean(kept, unclear)
     dropped = 0
     for key, value in attributes.items():
         dropped += put(kept, key, value, most, longest)
     return kept, dropped
+
+
+def _clean(attributes: Attributes, keys: Iterable[str]) -> int:
+    """Clean the values of some attributes in place; returns how many had to be dropped."""
+    dropped = 0
+    for key in keys:
+        try:
+            attributes[key] = clean(attributes[key], None)
+        except UnencodableError:
+            del attributes[key]
+            dropped += 1
+    return dropped
 
 
 def put(attributes: Attributes, key: str, value: Any, most: int, longest: int | None) -> int:

@@ -193,17 +193,6 @@ class LeanSpan(trace.Span):
     def describe(self, attributes: Mapping[str, AnyValue]) -> None:
         """Set the attributes of a span that has none yet."""
         limits = self.origin.limits
-        if (
-            isinstance(attributes, dict)
-            and limits.attribute_length is None
-            and len(attributes) <= limits.attributes
-        ):
-            self.attributes_kept = kept = dict(attributes)
-            for value in kept.values():
-                if type(value) not in PLAIN:
-                    break
-            else:
-                return
         self.attributes_kept, dropped = _kept(
             attributes, limits.attributes, limits.attribute_length
         )

@@ -9,10 +9,9 @@ Sources: https://modelcontextprotocol.io/specification/2025-11-25/basic/transpor
 and the same page of 2026-07-28.
 """
 
-from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from mcp.shared.inbound import (
     ERROR_CODE_HTTP_STATUS,
@@ -71,23 +70,20 @@ class RefusedError(Exception):
         self.request_id = request_id
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """An `initialize` without a session: a new session is to be made."""
 
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class InSession:
+class InSession(NamedTuple):
     """A message of a session, or a batch of them."""
 
     session_id: str
     envelope: Envelope | Batch
 
 
-@dataclass(frozen=True, slots=True)
-class Alone:
+class Alone(NamedTuple):
     """A message of MCP 2026-07-28, which has no session."""
 
     envelope: Request | Notification

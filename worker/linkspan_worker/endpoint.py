@@ -11,9 +11,8 @@ import logging
 import secrets
 import time
 import uuid
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 
 from opentelemetry import context as otel_context
 
@@ -62,19 +61,16 @@ _SESSION_ID_BYTES: Final = 24
 _INIT_TIMEOUT_SECONDS: Final = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Listen:
+class _Listen(NamedTuple):
     session_id: str
     last_event_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
+class _End(NamedTuple):
     session_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrival:
+class _Arrival(NamedTuple):
     """A request as far as it could be read and judged without asking anybody."""
 
     headers: Headers

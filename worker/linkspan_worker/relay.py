@@ -39,7 +39,9 @@ _TAKEN_SECONDS: Final = 5.0
 _END_SECONDS: Final = 1.0
 """How long a call may go on after its last event."""
 
-_FINAL_KINDS: Final = (MessageKind.MESSAGE_KIND_RESULT, MessageKind.MESSAGE_KIND_ERROR)
+# As constants, because protobuf looks each up anew.
+_RESULT: Final = MessageKind.MESSAGE_KIND_RESULT
+_ERROR: Final = MessageKind.MESSAGE_KIND_ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +220,13 @@ class Relay:
             await self.reply.priming(opened.event_id, opened.retry_millis)
 
     async def _forward_message(self, message: Message) -> None:
-        if message.kind not in _FINAL_KINDS:
+        kind = message.kind
+        if kind not in (_RESULT, _ERROR):
             if self._accepted.event_stream:
                 await self._stream(message)
             return
         status: int = HTTPStatus.OK
-        if message.kind == MessageKind.MESSAGE_KIND_ERROR:
+        if kind == _ERROR:
             self.headers = ()  # a handshake that failed leaves no session to name
             self.span.failed(message.error_code)
             status = http_status_of_error(self._era, message.error_code)

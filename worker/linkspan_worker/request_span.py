@@ -127,7 +127,10 @@ def parent_of(headers: Headers, envelope: Envelope | None) -> tuple[Context, lis
     by_header = extract_from_fields(
         headers.all("traceparent"), headers.all("tracestate"), headers.all("baggage")
     )
-    by_meta = _extract_from_meta(envelope)
+    meta = _meta_of(envelope)
+    if not meta:
+        return by_header, []
+    by_meta = _extract_from_meta(meta)
     header_span = get_current_span(by_header).get_span_context()
     meta_span = get_current_span(by_meta).get_span_context()
     if not meta_span.is_valid or header_span.trace_id == meta_span.trace_id:
@@ -135,14 +138,16 @@ def parent_of(headers: Headers, envelope: Envelope | None) -> tuple[Context, lis
     return by_meta, [Link(header_span)] if header_span.is_valid else []
 
 
-def _extract_from_meta(envelope: Envelope | None) -> Context:
-    meta: object = None
-    if envelope is not None and not isinstance(envelope, Response):
-        meta = (envelope.params or {}).get("_meta")
-    fields = cast("JsonObject", meta) if isinstance(meta, dict) else {}
+def _meta_of(envelope: Envelope | None) -> JsonObject:
+    if envelope is None or isinstance(envelope, Response) or envelope.params is None:
+        return {}
+    meta: object = envelope.params.get("_meta")
+    return cast("JsonObject", meta) if isinstance(meta, dict) else {}
 
+
+def _extract_from_meta(meta: JsonObject) -> Context:
     def values(name: str) -> list[str]:
-        value: object = fields.get(name)
+        value: object = meta.get(name)
         return [value] if isinstance(value, str) else []
 
     return extract_from_fields(values("traceparent"), values("tracestate"), values("baggage"))

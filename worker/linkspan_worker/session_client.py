@@ -8,14 +8,13 @@ stub. Every failure leaves here as a `SessionCallError`.
 import secrets
 from typing import Final
 
-from linkspan.session.v1.session_pb2 import Header, Message, MessageKind, Principal
+from linkspan.session.v1.session_pb2 import Message, MessageKind, Principal
 from linkspan.session.v1.session_service_pb2 import (
     Attempt,
     End,
     HandleRequestRequest,
     InitRequest,
     Listen,
-    Post,
     StreamOpened,
 )
 from linkspan_worker.calls import Answer, Event, Nothing, init
@@ -37,7 +36,7 @@ __all__ = [
     "StreamOpened",
 ]
 
-_KEY_BYTES: Final = 18
+_KEY_BYTES: Final = 16
 """How unguessable the key of a request is: whoever knows it could fetch its result."""
 
 
@@ -84,14 +83,14 @@ class SessionClient:
         empty one leaves the choice open. `batch` says whether the message is an array, which has
         several answers.
         """
-        post = Post(
-            message=message,
-            headers=[Header(name=name, value=value) for name, value in headers],
-            single_answer=single_answer,
-        )
-        request = HandleRequestRequest(
-            session_id=session_id or "", principal=principal, post=post, attempt=_new_attempt()
-        )
+        # Field by field: messages that are made first are copied into the request.
+        request = HandleRequestRequest(session_id=session_id or "", principal=principal)
+        request.attempt.key = _new_key()
+        post = request.post
+        post.message = message
+        post.single_answer = single_answer
+        for name, value in headers:
+            post.headers.add(name=name, value=value)
         return Answer(
             self._servers,
             request,
@@ -110,7 +109,10 @@ class SessionClient:
     def end(self, session_id: str, principal: Principal, *, timeout_seconds: float) -> Answer:
         """End a session."""
         request = HandleRequestRequest(
-            session_id=session_id, principal=principal, end=End(), attempt=_new_attempt()
+            session_id=session_id,
+            principal=principal,
+            end=End(),
+            attempt=Attempt(key=_new_key()),
         )
         return Answer(
             self._servers, request, routing_key=session_id, timeout_seconds=timeout_seconds
@@ -125,5 +127,5 @@ class SessionClient:
         await self._servers.close()
 
 
-def _new_attempt() -> Attempt:
-    return Attempt(key=secrets.token_urlsafe(_KEY_BYTES))
+def _new_key() -> str:
+    return secrets.token_hex(_KEY_BYTES)

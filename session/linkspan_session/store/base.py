@@ -13,7 +13,7 @@ saw the same epoch one wins.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NewType, Protocol
+from typing import Final, NamedTuple, NewType, Protocol
 
 from linkspan_contract.envelope import RequestId
 from linkspan_session.store.nodes import NodeId
@@ -30,8 +30,7 @@ MAX_FINISHED_STREAMS: Final = 100
 """How many finished streams of a session are kept, however small they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(NamedTuple):
     """Whom a session belongs to; all empty is the anonymous principal."""
 
     issuer: str = ""
@@ -131,8 +130,7 @@ class Ownership:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRecord:
+class StreamRecord(NamedTuple):
     """A stream on record: the answer to one request, or a session's listening stream.
 
     Attributes:

@@ -12,7 +12,9 @@ from linkspan_process.collection import put_off_collection
 def thawed() -> Iterator[None]:
     """Leave the collector as it was found."""
     gc.collect()
+    thresholds = gc.get_threshold()
     yield
+    gc.set_threshold(*thresholds)
     gc.unfreeze()
     gc.enable()
 
@@ -38,6 +40,25 @@ def test_what_comes_after_the_block_is_collected_as_ever() -> None:
     made = [[number] for number in range(1000)]
     looked_at = {id(each) for each in gc.get_objects()}
     assert looked_at >= {id(each) for each in made}
+
+
+def test_what_comes_after_the_block_is_looked_through_seldom_and_not_never() -> None:
+    passes: list[str] = []
+
+    def note(phase: str, _: object) -> None:
+        passes.append(phase)
+
+    with put_off_collection():
+        pass
+    gc.callbacks.append(note)
+    try:
+        few = [[number] for number in range(5_000)]
+        assert passes == []
+        many = [[number] for number in range(50_000)]
+        assert 1 <= passes.count("start") <= 3
+    finally:
+        gc.callbacks.remove(note)
+    assert len(few) + len(many) == 55_000
 
 
 def test_a_block_that_fails_leaves_collection_on_and_its_failure_is_told() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
+from tests.unit.session.exchanges import read_all
 
 from linkspan_contract.envelope import Request, RequestId
 from linkspan_session.answers import (
@@ -78,8 +79,7 @@ def exchange_of(running: RunningCall) -> Exchange:
 
 
 async def answers(running: RunningCall) -> list[dict[str, Any]]:
-    async with asyncio.timeout(5):
-        return [json.loads(event.message.json) async for event in exchange_of(running).events()]
+    return [json.loads(event.message.json) for event in await read_all(exchange_of(running))]
 
 
 async def only_answer(running: RunningCall) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from tests.unit.session import exchanges
 
 from linkspan.session.v1.session_pb2 import Message
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
@@ -17,8 +18,13 @@ SIZE = event("a").ByteSize()
 
 
 async def read_all(exchange: Exchange) -> list[str]:
-    async with asyncio.timeout(5):
-        return [each.message.json async for each in exchange.events()]
+    return [each.message.json for each in await exchanges.read_all(exchange)]
+
+
+async def take(exchange: Exchange) -> str:
+    event = await exchange.take()
+    assert event is not None
+    return event.message.json
 
 
 async def settle() -> None:
@@ -63,11 +69,10 @@ def test_a_writer_waits_while_the_reader_is_too_far_behind() -> None:
         sending = asyncio.create_task(exchange.send(event("3")))
         await settle()
         assert not sending.done()
-        events = exchange.events()
-        assert (await anext(events)).message.json == "1"
+        assert await take(exchange) == "1"
         assert await sending
         exchange.finish()
-        assert [each.message.json async for each in events] == ["2", "3"]
+        assert await read_all(exchange) == ["2", "3"]
 
     asyncio.run(scenario())
 
@@ -151,10 +156,9 @@ def test_a_failure_comes_after_the_events_before_it() -> None:
         exchange = Exchange()
         assert await exchange.send(event("1"))
         exchange.fail(RuntimeError("the store is gone"))
-        events = exchange.events()
-        assert (await anext(events)).message.json == "1"
+        assert await take(exchange) == "1"
         with pytest.raises(RuntimeError, match="the store is gone"):
-            await anext(events)
+            await exchange.take()
 
     asyncio.run(scenario())
 
@@ -182,7 +186,7 @@ def test_a_fast_writer_and_a_slow_reader_lose_nothing() -> None:
 
         writing = asyncio.create_task(write())
         read: list[str] = []
-        async for each in exchange.events():
+        async for each in exchanges.events(exchange):
             read.append(each.message.json)
             await settle()
         await writing

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from tests.unit.session.exchanges import read_all
 from tests.unit.session.session_servers import ADA, Fleet, Gate, run, until
 
 from linkspan_contract.envelope import Request
@@ -56,8 +57,7 @@ async def desk(fleet: Fleet) -> Desk:
 
 
 async def told(exchange: Exchange) -> list[str]:
-    async with asyncio.timeout(5):
-        return [event.WhichOneof("event") or "" async for event in exchange.events()]
+    return [event.WhichOneof("event") or "" for event in await read_all(exchange)]
 
 
 def test_a_request_that_is_sent_again_several_times_at_once_runs_once(tmp_path: Path) -> None:

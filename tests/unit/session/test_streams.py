@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from tests.unit.session.exchanges import read_all
 
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
 from linkspan_session.answers import CANCELLED, Result
@@ -107,11 +108,10 @@ def done() -> HandleRequestResponse:
 
 async def read(exchange: Exchange) -> list[str]:
     """Read a stream to its end: what each event is."""
-    async with asyncio.timeout(5):
-        return [
-            event.message.event_id.rpartition(".")[2] or event.WhichOneof("event") or ""
-            async for event in exchange.events()
-        ]
+    return [
+        event.message.event_id.rpartition(".")[2] or event.WhichOneof("event") or ""
+        for event in await read_all(exchange)
+    ]
 
 
 def test_a_cancelled_send_gives_out_no_number_twice(tmp_path: Path) -> None:
