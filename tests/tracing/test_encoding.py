@@ -144,7 +144,8 @@ def test_names_that_utf8_cannot_write_are_sent_with_question_marks() -> None:
 
 
 def test_equal_values_of_different_types_stay_what_they_are() -> None:
-    for value in (1, True, 1.0, 0, False, 0.0, "1", b"1"):
+    alike: list[Any] = [1, True, 1.0, 0, False, 0.0, "1", b"1"]
+    for value in [*alike, *([each, "x"] for each in alike), ["1", "x"], [{"1": 1}], [{"1": True}]]:
         span = LeanSpan(origin(), "s", SpanContext(1, 2, False), None, SpanKind.INTERNAL, 1)
         span.set_attribute("k", value)
         span.end()

@@ -20,8 +20,9 @@ _DROPPED: Final = RareWarning(_LOGGER)
 
 _MOST_KEYS: Final = 2048
 _MOST_VALUES: Final = 4096
-_LONGEST_BYTES: Final = 128
-"""How long what is worth remembering may be: methods, addresses, codes, ports; ids while they last."""
+_LONGEST_BYTES: Final = 256
+"""How long what is worth remembering may be: methods, addresses, codes, names of headers; ids while
+they last."""
 
 
 def _varint(number: int) -> bytes:
@@ -62,7 +63,12 @@ class AttributeEncoder:
         self._tag = tag
         self._keys: dict[str, bytes] = {}
         # By type, for 1 is True, and their encodings differ.
-        self._known: dict[type, dict[tuple[str, Any], bytes]] = {str: {}, int: {}, bool: {}}
+        self._known: dict[type, dict[tuple[str, Any], bytes]] = {
+            str: {},
+            int: {},
+            bool: {},
+            tuple: {},
+        }
 
     def add(self, attributes: Attributes, parts: list[bytes]) -> int:
         """Add each attribute as a ``KeyValue``.
@@ -78,6 +84,8 @@ class AttributeEncoder:
         all_known = self._known
         for key, value in attributes.items():
             known = all_known.get(type(value))
+            if type(value) is tuple and not _is_of_texts(value):
+                known = None
             if known is not None:
                 encoded = known.get((key, value))
                 if encoded is not None:
@@ -114,6 +122,11 @@ class AttributeEncoder:
         if len(encoded) <= _LONGEST_BYTES:
             self._keys[key] = encoded
         return encoded
+
+
+def _is_of_texts(values: tuple[AnyValue, ...]) -> bool:
+    """Tell whether a list equals no other one that is written in another way; (1,) is (True,)."""
+    return all(type(each) is str for each in values)
 
 
 def any_value(value: AnyValue) -> bytes:
