@@ -250,6 +250,35 @@ def test_handlers_end_with_their_tunnel() -> None:
     _against_server(run)
 
 
+def test_headers_leave_in_one_frame_with_an_answer_that_comes_at_once() -> None:
+    async def run(there: Scene, client: RawClient) -> None:
+        await client.open()
+        quick = script(["headers", [["k", "v"]]], ["send", "answer"])
+        await client.send(_start(1, f"/{SERVICE}/UnaryStream", quick))
+        frame = await client.receive(lambda frame: frame.call_id == 1)
+        assert frame.headers
+        assert [entry.key for entry in frame.metadata] == ["k"]
+        assert frame.message == b"answer"
+        assert frame.status_code == 0
+        assert frame.HasField("status_code")
+
+    _against_server(run)
+
+
+def test_headers_leave_without_an_answer_that_does_not_come() -> None:
+    async def run(there: Scene, client: RawClient) -> None:
+        await client.open()
+        slow = script(["headers", [["k", "v"]]], ["gate", "wait"], ["send", "answer"])
+        await client.send(_start(1, f"/{SERVICE}/UnaryStream", slow))
+        frame = await client.receive(lambda frame: frame.call_id == 1)
+        assert (frame.headers, frame.HasField("message")) == (True, False)
+        there.service.gate("wait").set()
+        frame = await client.receive(lambda frame: frame.call_id == 1)
+        assert (frame.headers, frame.message) == (False, b"answer")
+
+    _against_server(run)
+
+
 def _against_server(
     run: Callable[[Scene, RawClient], Awaitable[None]], limits: TunnelLimits | None = None
 ) -> None:

@@ -136,6 +136,30 @@ def test_numbers_of_messages_tell_what_was_taken() -> None:
     assert [number > outbox.taken for number in numbers] == [False] * 3 + [True] * 3
 
 
+def test_what_can_wait_wakes_nobody_until_something_comes_that_cannot() -> None:
+    woken: list[str] = []
+    outbox = Outbox(OpenRequest, lambda: woken.append("now"), lambda: woken.append("later"))
+    outbox.room(10, can_wait=True).frames.add(call_id=1)
+    outbox.room(10, can_wait=True).frames.add(call_id=2)
+    assert set(woken) == {"later"}
+    outbox.room(10).frames.add(call_id=3)
+    assert woken[-1] == "now"
+    frames = OpenRequest.FromString(outbox.take()).frames
+    assert [frame.call_id for frame in frames] == [1, 2, 3]
+
+
+def test_what_joins_a_frame_wakes_counts_and_comes_too_late_once_the_frame_has_left() -> None:
+    woken: list[str] = []
+    outbox = Outbox(OpenRequest, lambda: woken.append("now"), lambda: woken.append("later"))
+    outbox.room(0, can_wait=True)
+    number = outbox.filling
+    assert outbox.joins(number, BATCH_BYTES // 2)
+    assert woken[-1] == "now"
+    assert not outbox.joins(number, BATCH_BYTES // 2)
+    outbox.take()
+    assert not outbox.joins(number, 1)
+
+
 def test_room_is_given_to_who_asked_first() -> None:
     assembly = Assembly(100)
     assert assembly.ask(1, 60)

@@ -144,7 +144,7 @@ def test_a_server_that_ends_tunnels_at_once_fails_calls_as_never_begun() -> None
 
     async def run() -> None:
         async with raw_server(serve) as channel:
-            await _fails_unbegun(channel, grpc.StatusCode.UNAVAILABLE, "ended it at once")
+            await _fails_unbegun(channel, grpc.StatusCode.UNAVAILABLE, "no tunnel")
 
     _run(run())
 

@@ -82,12 +82,19 @@ class _Large:
 class Outbox(Generic[Batch]):
     """The frames that are to leave."""
 
-    def __init__(self, new_batch: Callable[[], Batch], wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        new_batch: Callable[[], Batch],
+        wake: Callable[[], None],
+        wake_later: Callable[[], None] | None = None,
+    ) -> None:
         """Begin with nothing.
 
         Args:
             new_batch: Makes an empty message of the tunnel.
             wake: Called when there is something to take, after there was nothing.
+            wake_later: Called instead when what there is can wait a little for company; None to
+                call `wake`.
         """
         self.filling = 1
         """The number of the message that frames are put into now."""
@@ -95,23 +102,44 @@ class Outbox(Generic[Batch]):
         """The number of the last message that was taken."""
         self._new_batch: Callable[[], Batch] = new_batch
         self._wake = wake
+        self._wake_later = wake_later or wake
         self._awake = False
         self._batch: Batch = new_batch()
         self._size = 0
         self._full: deque[tuple[Batch, int]] = deque()
         self._turns: deque[Outbound] = deque()
 
-    def room(self, size_bytes: int) -> Batch:
-        """Return the message to put one frame into, which carries so many bytes."""
+    def room(self, size_bytes: int, *, can_wait: bool = False) -> Batch:
+        """Return the message to put one frame into, which carries so many bytes.
+
+        Args:
+            size_bytes: How many.
+            can_wait: Whether the frame need not leave at once, if nothing else does.
+        """
         size = self._size
         if size and size + size_bytes > BATCH_BYTES:
             self._seal()
             size = 0
         self._size = size + size_bytes + FRAME_BYTES
         if not self._awake:
-            self._awake = True
-            self._wake()
+            if can_wait:
+                self._wake_later()
+            else:
+                self._awake = True
+                self._wake()
         return self._batch
+
+    def joins(self, batch_number: int, size_bytes: int) -> bool:
+        """Tell whether so many bytes can join a frame of a message; if so, count them.
+
+        Args:
+            batch_number: The number of the message that the frame was put into.
+            size_bytes: How many bytes.
+        """
+        if batch_number != self.filling or self._size + size_bytes > BATCH_BYTES:
+            return False
+        self.room(size_bytes - FRAME_BYTES)
+        return True
 
     def fits(self, outbound: Outbound, size_bytes: int) -> bool:
         """Tell whether a message can leave at once in one frame; if so, count it as sent."""

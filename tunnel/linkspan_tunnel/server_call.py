@@ -144,7 +144,7 @@ class ServerCall(grpc.aio.ServicerContext[Any, Any]):
         self.lost = False
         """Whether the client has cancelled the call, its deadline is over, or its tunnel broke."""
         self.last_frame: ServerFrame | None = None
-        """The call's last message, for as long as the status can join it."""
+        """The call's last frame; what follows joins it for as long as it has not left."""
         self.last_batch = 0
         self._reader: asyncio.Future[None] | None = None
         self._left: asyncio.Future[None] | None = None

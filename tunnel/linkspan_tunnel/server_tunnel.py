@@ -141,10 +141,11 @@ class ServerTunnel:
         return self._intake.pop(call.call_id, call.inbound)
 
     def send_headers(self, call: ServerCall, headers: Entries) -> None:
-        """Send a call's initial metadata."""
-        frame = self._outbox.room(metadata.size_bytes(headers)).frames.add(
-            call_id=call.call_id, headers=True
-        )
+        """Send a call's initial metadata, with its first message if that comes very soon."""
+        outbox = self._outbox
+        frames = outbox.room(metadata.size_bytes(headers), can_wait=True).frames
+        call.last_frame = frame = frames.add(call_id=call.call_id, headers=True)
+        call.last_batch = outbox.filling
         metadata.put(headers, frame.metadata.add)
 
     def send(self, call: ServerCall, data: bytes) -> "asyncio.Future[None] | None":
@@ -153,6 +154,14 @@ class ServerTunnel:
             return None
         outbox = self._outbox
         if outbox.fits(call.outbound, len(data)):
+            frame = call.last_frame  # that of its headers can take a message, too
+            if (
+                frame is not None
+                and not frame.HasField("message")
+                and outbox.joins(call.last_batch, len(data))
+            ):
+                frame.message = data
+                return None
             frames = outbox.room(len(data)).frames
             call.last_frame = frames.add(call_id=call.call_id, message=data)
             call.last_batch = outbox.filling
@@ -190,7 +199,7 @@ class ServerTunnel:
         frame: ServerFrame | None = None
         if data is None:
             outbox.drop(outbound)
-            if call.last_frame is not None and call.last_batch == outbox.filling:
+            if call.last_frame is not None and outbox.joins(call.last_batch, size + len(details)):
                 frame = call.last_frame
             else:
                 frame = outbox.room(size + len(details)).frames.add(call_id=call.call_id)
