@@ -8,7 +8,7 @@ how they are written is https://protobuf.dev/programming-guides/encoding/.
 import logging
 import struct
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from opentelemetry.util.types import AnyValue
 
@@ -82,9 +82,10 @@ class AttributeEncoder:
         """
         dropped = 0
         all_known = self._known
+        lists = all_known[tuple]
         for key, value in attributes.items():
             known = all_known.get(type(value))
-            if type(value) is tuple and not _is_of_texts(value):
+            if known is lists and not _is_of_texts(value):
                 known = None
             if known is not None:
                 encoded = known.get((key, value))
@@ -124,9 +125,9 @@ class AttributeEncoder:
         return encoded
 
 
-def _is_of_texts(values: tuple[AnyValue, ...]) -> bool:
+def _is_of_texts(values: object) -> bool:
     """Tell whether a list equals no other one that is written in another way; (1,) is (True,)."""
-    return all(type(each) is str for each in values)
+    return all(type(each) is str for each in cast("tuple[object, ...]", values))
 
 
 def any_value(value: AnyValue) -> bytes:
