@@ -12,9 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from opentelemetry.trace import get_current_span
+
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
 from linkspan_contract.envelope import JsonObject, Request
-from linkspan_propagation import inject_into_fields
+from linkspan_propagation import format_traceparent
 from linkspan_session.answers import LOST, SESSION_ENDED, OnProgress
 from linkspan_session.asks import Asks
 from linkspan_session.calls import RunningCalls
@@ -136,10 +138,8 @@ class LiveSession:
     @property
     def resumption(self) -> Resumption:
         """What this session's client is told about coming back."""
-        return Resumption(
-            priming=has_priming_events(self.connection.protocol_version),
-            retry_millis=self._settings.retry_millis,
-        )
+        priming = has_priming_events(self.connection.protocol_version)
+        return Resumption(priming, self._settings.retry_millis)
 
     @property
     def idle(self) -> bool:
@@ -158,7 +158,10 @@ class LiveSession:
 
     def open_call(self, request: Request, request_key: str, exchange: Exchange) -> EventStream:
         """Make the stream of a request's answer; it is on record once it is needed."""
-        traceparent = inject_into_fields().get("traceparent", "")
+        here = get_current_span().get_span_context()
+        traceparent = ""
+        if here.is_valid:
+            traceparent = format_traceparent(here.trace_id, here.span_id, here.trace_flags)
         record = call_stream_record(
             self.record.session_id, request.id, request_key, traceparent, self._now_millis()
         )

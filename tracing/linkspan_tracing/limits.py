@@ -161,6 +161,14 @@ def text_of(value: Any) -> str:
     return str(value)
 
 
+_TEXTS_ONLY: Final = {str}
+
+
+def are_texts(value: object) -> bool:
+    """Tell whether a value is a list as attributes keep it, and of texts alone."""
+    return type(value) is tuple and set(map(type, cast("tuple[object, ...]", value))) == _TEXTS_ONLY
+
+
 def bounded(
     attributes: Mapping[str, Any], most: int, longest: int | None
 ) -> tuple[Attributes, int]:
@@ -175,7 +183,7 @@ def bounded(
         The attributes, and how many were dropped.
     """
     kept: Attributes = {}
-    if longest is None and len(attributes) <= most:
+    if longest is None and type(attributes) is dict and len(attributes) <= most:
         kept = dict(attributes)
         unclear = [key for key, value in kept.items() if type(value) not in PLAIN]
         return kept, _clean(kept, unclear)
@@ -189,8 +197,11 @@ def _clean(attributes: Attributes, keys: Iterable[str]) -> int:
     """Clean the values of some attributes in place; returns how many had to be dropped."""
     dropped = 0
     for key in keys:
+        value = attributes[key]
+        if are_texts(value):
+            continue
         try:
-            attributes[key] = clean(attributes[key], None)
+            attributes[key] = clean(value, None)
         except UnencodableError:
             del attributes[key]
             dropped += 1

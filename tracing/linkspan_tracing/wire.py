@@ -8,11 +8,11 @@ how they are written is https://protobuf.dev/programming-guides/encoding/.
 import logging
 import struct
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from opentelemetry.util.types import AnyValue
 
-from linkspan_tracing.limits import Attributes, UnencodableError, text_of
+from linkspan_tracing.limits import Attributes, UnencodableError, are_texts, text_of
 from linkspan_tracing.rarely import RareWarning
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -85,8 +85,8 @@ class AttributeEncoder:
         lists = all_known[tuple]
         for key, value in attributes.items():
             known = all_known.get(type(value))
-            if known is lists and not _is_of_texts(value):
-                known = None
+            if known is lists and not are_texts(value):
+                known = None  # (1,) is (True,), too
             if known is not None:
                 encoded = known.get((key, value))
                 if encoded is not None:
@@ -123,11 +123,6 @@ class AttributeEncoder:
         if len(encoded) <= _LONGEST_BYTES:
             self._keys[key] = encoded
         return encoded
-
-
-def _is_of_texts(values: object) -> bool:
-    """Tell whether a list equals no other one that is written in another way; (1,) is (True,)."""
-    return all(type(each) is str for each in cast("tuple[object, ...]", values))
 
 
 def any_value(value: AnyValue) -> bytes:

@@ -6,7 +6,8 @@ stub. Every failure leaves here as a `SessionCallError`.
 """
 
 import secrets
-from typing import Final
+from collections.abc import Generator
+from typing import Final, NoReturn
 
 from linkspan.session.v1.session_pb2 import Message, MessageKind, Principal
 from linkspan.session.v1.session_service_pb2 import (
@@ -38,6 +39,8 @@ __all__ = [
 
 _KEY_BYTES: Final = 16
 """How unguessable the key of a request is: whoever knows it could fetch its result."""
+
+_KEYS_AT_ONCE: Final = 128
 
 
 class SessionClient:
@@ -127,5 +130,12 @@ class SessionClient:
         await self._servers.close()
 
 
-def _new_key() -> str:
-    return secrets.token_hex(_KEY_BYTES)
+def _make_keys() -> Generator[str, None, NoReturn]:
+    """Make keys; many for one call to the system, for which every other thread would wait."""
+    while True:
+        digits = secrets.token_hex(_KEY_BYTES * _KEYS_AT_ONCE)
+        for start in range(0, len(digits), 2 * _KEY_BYTES):
+            yield digits[start : start + 2 * _KEY_BYTES]
+
+
+_new_key: Final = _make_keys().__next__

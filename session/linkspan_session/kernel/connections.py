@@ -1,6 +1,7 @@
 """What the SDK knows of a session's connection, as what is put on record."""
 
 import json
+from functools import lru_cache
 from typing import Final, cast
 
 from mcp.server.connection import Connection
@@ -42,6 +43,7 @@ def client_of(handshake: Handshake) -> tuple[str, str]:
     return str(info.get("name", "")), str(info.get("version", ""))
 
 
+@lru_cache(maxsize=16)
 def has_priming_events(protocol_version: str) -> bool:
     """Tell whether clients of a version know streams that open with an event id (SEP-1699)."""
     return is_version_at_least(protocol_version, "2025-11-25")
