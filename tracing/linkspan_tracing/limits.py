@@ -183,7 +183,8 @@ def bounded(
         The attributes, and how many were dropped.
     """
     kept: Attributes = {}
-    if longest is None and type(attributes) is dict and len(attributes) <= most:
+    kind = type(attributes)
+    if longest is None and kind is dict and len(attributes) <= most:
         kept = dict(attributes)
         unclear = [key for key, value in kept.items() if type(value) not in PLAIN]
         return kept, _clean(kept, unclear)
