@@ -28,6 +28,7 @@ _TASKS: Final = "https://modelcontextprotocol.io/seps/2663-tasks-extension"
 _TASKS_PAGE: Final = "docs/tasks.md"
 _OPERATING: Final = "docs/operating.md"
 _STORAGE: Final = "docs/storage.md"
+_TRACING: Final = "docs/tracing.md"
 _OURS: Final = "docs/architecture.md"
 
 
@@ -446,6 +447,12 @@ _ROWS: Final = (
         _OPERATING,
     ),
     ("cli.sessions-errors", "A failed call is one line that says what to do.", _OPERATING),
+    # Tracing
+    (
+        "tracing.start-marker",
+        "What is open for a second is told of by a marker: a kill leaves one tree of what was long.",
+        _TRACING,
+    ),
 )
 
 REQUIREMENTS: Final = {row[0]: Requirement(*row) for row in _ROWS}

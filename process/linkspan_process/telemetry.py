@@ -8,16 +8,20 @@ from importlib.metadata import version
 from typing import Final
 
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 from opentelemetry.trace import TracerProvider
 
 from linkspan_process.errors import StartError
 from linkspan_propagation import TelemetryConfigurationError, set_up_telemetry
 from linkspan_propagation.settings import TelemetrySettings
-from linkspan_tracing import TracingConfigurationError, provider_from_env
+from linkspan_tracing import MarkingProcessor, TracingConfigurationError, provider_from_env
 
 _SHUTDOWN_SECONDS: Final = 5.0
 """How long the end of a process waits for its last spans to be taken."""
+
+_MARKERS_EVERY_SECONDS: Final = 0.5
+"""How often to look for long spans: what is open for a second has a start marker by then."""
 
 
 @asynccontextmanager
@@ -44,16 +48,28 @@ async def telemetry(
         )
     except (TelemetryConfigurationError, TracingConfigurationError) as error:
         raise StartError(str(error)) from error
+    marking = None
+    provider = running.tracer_provider
+    if isinstance(provider, SdkTracerProvider):  # ours, or that of whoever started this process
+        marking = MarkingProcessor(provider, _MARKERS_EVERY_SECONDS)
+        provider.add_span_processor(marking)
     try:
         yield
     finally:
+        if marking is not None:
+            marking.shutdown()  # now, for what is marked from here on could not be sent
         await asyncio.to_thread(running.shut_down, _SHUTDOWN_SECONDS)
 
 
 def _lean_provider(
     environ: Mapping[str, str], settings: TelemetrySettings, resource: Resource
 ) -> TracerProvider:
-    provider = provider_from_env(environ, resource, exports="otlp" in settings.exporters)
+    provider = provider_from_env(
+        environ,
+        resource,
+        exports="otlp" in settings.exporters,
+        markers_every_seconds=_MARKERS_EVERY_SECONDS,
+    )
     if "console" in settings.exporters:
         # Who looks at a console looks for the span that has just ended.
         provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))

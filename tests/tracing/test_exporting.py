@@ -386,9 +386,10 @@ def test_a_start_marker_is_sent_while_its_span_is_open() -> None:
         assert marker.parent_span_id == root.span_id
         assert marker.trace_id == root.trace_id
         assert marker.start_unix_nanos == marker.end_unix_nanos
-        (link,) = marker.links
-        assert link.span_id == f"{long.get_span_context().span_id:016x}"
-        assert link.attributes == {"linkspan.stand_in": True}
+        assert marker.attributes == {
+            "linkspan.started.span_id": f"{long.get_span_context().span_id:016x}",
+            "linkspan.started.kind": "INTERNAL",
+        }
 
 
 def test_the_marker_of_a_root_is_below_it() -> None:

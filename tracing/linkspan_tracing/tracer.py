@@ -195,6 +195,8 @@ class LeanTracer(trace.Tracer):
             span.add_links(links)
         if not sampled:
             span.sampled = False
+        elif origin.open_spans is not None:
+            origin.open_spans[own.span_id] = span
         if not (record_exception and set_status_on_exception):
             span.on_exception = (record_exception, set_status_on_exception)
         if origin.processors.any:
