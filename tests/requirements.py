@@ -449,6 +449,11 @@ _ROWS: Final = (
     ("cli.sessions-errors", "A failed call is one line that says what to do.", _OPERATING),
     # Tracing
     (
+        "trace.contrib",
+        "A request is one trace on the published gRPC interceptors too; no call is traced twice.",
+        _TRACING,
+    ),
+    (
         "tracing.start-marker",
         "What is open for a second is told of by a marker: a kill leaves one tree of what was long.",
         _TRACING,

@@ -14,7 +14,7 @@ from linkspan.session.v1 import session_service_pb2 as service
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
 from linkspan_process.errors import StartError
 from linkspan_process.ports import address_of, check_port
-from linkspan_propagation import traced_server
+from linkspan_propagation import contrib_server_interceptor, traced_server
 from linkspan_tunnel import TunnelLimits, TunnelServer
 
 SERVICE_NAME: Final = service.DESCRIPTOR.services_by_name["SessionService"].full_name
@@ -66,21 +66,27 @@ class Listener:
     advertised: str
 
 
-def listen(host: str, port: int, *, advertise: str) -> Listener:
+def listen(host: str, port: int, *, advertise: str, contrib: bool = False) -> Listener:
     """Take the port.
 
     Args:
         host: An address of this machine, or of all of them.
         port: The port; 0 takes a free one.
         advertise: Where others reach it; empty for where it listens.
+        contrib: Whether opentelemetry-instrumentation-grpc traces the calls, and there are no
+            tunnels, whose calls it could not see.
 
     Raises:
         StartError: The port cannot be had, or nobody could reach it.
     """
-    server = grpc.aio.server(options=_CHANNEL_OPTIONS)
-    sessions = traced_server(
-        TunnelServer(server, limits=_TUNNEL_LIMITS), span_names=SPAN_NAMES, record=_is_ours
-    )
+    if contrib:
+        interceptor = contrib_server_interceptor(record=_is_ours)
+        server = sessions = grpc.aio.server(options=_CHANNEL_OPTIONS, interceptors=[interceptor])
+    else:
+        server = grpc.aio.server(options=_CHANNEL_OPTIONS)
+        sessions = traced_server(
+            TunnelServer(server, limits=_TUNNEL_LIMITS), span_names=SPAN_NAMES, record=_is_ours
+        )
     check_port(host, port)  # gRPC itself would not say why it cannot have it
     try:
         taken = server.add_insecure_port(address_of(host, port))

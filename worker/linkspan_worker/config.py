@@ -95,6 +95,13 @@ class WorkerConfig:
         help="who makes spans and sends them: lean costs less, sdk is OpenTelemetry's own",
         metavar="WHO",
     )
+    grpc_instrumentation: str = setting(
+        "native",
+        parse=parse_choice("native", "contrib"),
+        help="who traces the calls to session servers: native is linkspan_propagation, contrib is "
+        "opentelemetry-instrumentation-grpc, which costs more and uses no tunnels",
+        metavar="WHO",
+    )
     log_level: str = setting(
         "info",
         parse=parse_choice("debug", "info", "warning", "error"),

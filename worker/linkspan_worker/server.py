@@ -12,6 +12,7 @@ from linkspan_process.logs import set_up_logs
 from linkspan_process.ports import address_of, take_port
 from linkspan_process.ready import ready_line
 from linkspan_process.telemetry import telemetry
+from linkspan_propagation import remove_contrib_patches
 from linkspan_worker.app import MCP_PATH, WorkerApp
 from linkspan_worker.config import WorkerConfig
 from linkspan_worker.endpoint import McpEndpoint
@@ -58,9 +59,15 @@ async def _serve(
     share_port: bool,
     stop: asyncio.Event,
 ) -> None:
+    # What opentelemetry-instrument has put there would trace calls a second time, or tunnels as calls.
+    remove_contrib_patches()
     listener = take_port(config.host, config.port, shared=share_port)
     async with telemetry("linkspan-worker", environ, lean=config.tracing == "lean"):
-        sessions = SessionClient(config.session, retry_for_seconds=config.retry_for)
+        sessions = SessionClient(
+            config.session,
+            retry_for_seconds=config.retry_for,
+            contrib=config.grpc_instrumentation == "contrib",
+        )
         endpoint = McpEndpoint(
             sessions,
             request_timeout_seconds=config.request_timeout,
