@@ -449,6 +449,11 @@ _ROWS: Final = (
     ("cli.sessions-errors", "A failed call is one line that says what to do.", _OPERATING),
     # Tracing
     (
+        "trace.response",
+        "Answers say which span they are: HTTP in traceresponse, plain gRPC in trailing metadata.",
+        "https://w3c.github.io/trace-context/#traceresponse-header",
+    ),
+    (
         "trace.contrib",
         "A request is one trace on the published gRPC interceptors too; no call is traced twice.",
         _TRACING,

@@ -15,7 +15,7 @@ from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
 from linkspan_process.errors import StartError
 from linkspan_process.ports import address_of, check_port
 from linkspan_propagation import contrib_server_interceptor, traced_server
-from linkspan_tunnel import TunnelLimits, TunnelServer
+from linkspan_tunnel import TunnelCallDetails, TunnelLimits, TunnelServer
 
 SERVICE_NAME: Final = service.DESCRIPTOR.services_by_name["SessionService"].full_name
 
@@ -85,7 +85,10 @@ def listen(host: str, port: int, *, advertise: str, contrib: bool = False) -> Li
     else:
         server = grpc.aio.server(options=_CHANNEL_OPTIONS)
         sessions = traced_server(
-            TunnelServer(server, limits=_TUNNEL_LIMITS), span_names=SPAN_NAMES, record=_is_ours
+            TunnelServer(server, limits=_TUNNEL_LIMITS),
+            span_names=SPAN_NAMES,
+            record=_is_ours,
+            traceresponse=_is_plain,
         )
     check_port(host, port)  # gRPC itself would not say why it cannot have it
     try:
@@ -98,6 +101,11 @@ def listen(host: str, port: int, *, advertise: str, contrib: bool = False) -> Li
 
 def _is_ours(full_method: str) -> bool:
     return full_method.startswith(f"/{SERVICE_NAME}/")
+
+
+def _is_plain(details: grpc.HandlerCallDetails) -> bool:
+    """Tell whether a call may be a person's, who wants to know which trace it is."""
+    return not isinstance(details, TunnelCallDetails)
 
 
 def _reachable(address: str) -> str:

@@ -288,6 +288,27 @@ def test_a_handlers_own_traceresponse_and_trailing_metadata_stay(kind: Kind) -> 
 
 
 @either_kind
+def test_who_is_told_may_depend_on_the_call(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
+    recorded = Recorded()
+
+    def chosen(details: grpc.HandlerCallDetails) -> bool:
+        metadata: Any = details.invocation_metadata
+        if dict(metadata).get("break"):
+            raise LookupError("chosen")
+        return details.method == ECHO
+
+    options = ServerOptions(traceresponse=chosen, tracer_provider=recorded.tracer_provider)
+    with serving(kind, {"Echo": echo_sync, "Other": echo_sync}, **options) as port:
+        _, of_echo = call(port)
+        _, of_other = call(port, f"/{SERVICE}/Other")
+        response, of_broken = call(port, metadata=(("break", "1"),))
+    assert [key for key, _ in trailing(of_echo)] == ["traceresponse"]
+    assert trailing(of_other) == trailing(of_broken) == []
+    assert response == b"q"
+    assert "could not tell the span" in caplog.text
+
+
+@either_kind
 def test_without_a_span_nobody_is_told_of_one(kind: Kind) -> None:
     with serving(kind, traceresponse=True) as port:
         _, of_call = call(port, metadata=())

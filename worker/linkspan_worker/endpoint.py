@@ -51,6 +51,7 @@ from linkspan_worker.session_client import (
     SessionClient,
 )
 from linkspan_worker.signals import Signal
+from linkspan_worker.traceresponse import traceresponse_line
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,7 @@ class McpEndpoint:
         batch = isinstance(arrival.envelope, Batch)
         envelope = None if isinstance(arrival.envelope, Batch) else arrival.envelope
         span = RequestSpan(exchange, headers, envelope, started_nanos=started_nanos)
+        exchange.own_fields = traceresponse_line(span.span)
         relay = Relay(
             exchange,
             Reply(exchange, stall_seconds=self._stall_seconds),
