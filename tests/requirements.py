@@ -449,6 +449,26 @@ _ROWS: Final = (
     ("cli.sessions-errors", "A failed call is one line that says what to do.", _OPERATING),
     # Tracing
     (
+        "trace.sampling",
+        "Sampling is parent-based; whether a caller's flag is heeded is a setting of the worker.",
+        "https://opentelemetry.io/docs/specs/otel/trace/sdk/#parentbased",
+    ),
+    (
+        "trace.public-endpoint",
+        "At a public endpoint a request is a trace of its own, which links to the caller's.",
+        "https://opentelemetry.io/docs/specs/otel/overview/#links-between-spans",
+    ),
+    (
+        "trace.baggage",
+        "A caller's baggage reaches the tool.",
+        "https://www.w3.org/TR/baggage/",
+    ),
+    (
+        "trace.capture",
+        "Headers and metadata become attributes where they are named, and no others.",
+        "https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/",
+    ),
+    (
         "trace.response",
         "Answers say which span they are: HTTP in traceresponse, plain gRPC in trailing metadata.",
         "https://w3c.github.io/trace-context/#traceresponse-header",

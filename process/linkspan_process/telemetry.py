@@ -15,7 +15,12 @@ from opentelemetry.trace import TracerProvider
 from linkspan_process.errors import StartError
 from linkspan_propagation import TelemetryConfigurationError, set_up_telemetry
 from linkspan_propagation.settings import TelemetrySettings
-from linkspan_tracing import MarkingProcessor, TracingConfigurationError, provider_from_env
+from linkspan_tracing import (
+    MarkingProcessor,
+    TracingConfigurationError,
+    UntrustingSampler,
+    provider_from_env,
+)
 
 _SHUTDOWN_SECONDS: Final = 5.0
 """How long the end of a process waits for its last spans to be taken."""
@@ -26,7 +31,11 @@ _MARKERS_EVERY_SECONDS: Final = 0.5
 
 @asynccontextmanager
 async def telemetry(
-    service_name: str, environ: Mapping[str, str], *, lean: bool = True
+    service_name: str,
+    environ: Mapping[str, str],
+    *,
+    lean: bool = True,
+    trusts_remote: bool = True,
 ) -> AsyncGenerator[None]:
     """Have spans exported as the standard `OTEL_*` variables say, until the block is left.
 
@@ -35,6 +44,8 @@ async def telemetry(
         environ: The environment.
         lean: Whether spans are made and sent by `linkspan_tracing`, which costs less; else by
             OpenTelemetry's SDK.
+        trusts_remote: Whether who calls from another process decides by its sampling flag what is
+            sampled here.
 
     Raises:
         StartError: A variable has a value that OpenTelemetry does not define.
@@ -44,7 +55,7 @@ async def telemetry(
             service_name,
             service_version=version("linkspan"),
             environ=environ,
-            make_provider=partial(_lean_provider, environ) if lean else None,
+            make_provider=partial(_lean_provider, environ, trusts_remote) if lean else None,
         )
     except (TelemetryConfigurationError, TracingConfigurationError) as error:
         raise StartError(str(error)) from error
@@ -53,6 +64,8 @@ async def telemetry(
     if isinstance(provider, SdkTracerProvider):  # ours, or that of whoever started this process
         marking = MarkingProcessor(provider, _MARKERS_EVERY_SECONDS)
         provider.add_span_processor(marking)
+        if not trusts_remote:  # no tracer has been asked for yet
+            provider.sampler = UntrustingSampler(provider.sampler)
     try:
         yield
     finally:
@@ -62,13 +75,17 @@ async def telemetry(
 
 
 def _lean_provider(
-    environ: Mapping[str, str], settings: TelemetrySettings, resource: Resource
+    environ: Mapping[str, str],
+    trusts_remote: bool,
+    settings: TelemetrySettings,
+    resource: Resource,
 ) -> TracerProvider:
     provider = provider_from_env(
         environ,
         resource,
         exports="otlp" in settings.exporters,
         markers_every_seconds=_MARKERS_EVERY_SECONDS,
+        trusts_remote=trusts_remote,
     )
     if "console" in settings.exporters:
         # Who looks at a console looks for the span that has just ended.

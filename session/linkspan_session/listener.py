@@ -66,13 +66,21 @@ class Listener:
     advertised: str
 
 
-def listen(host: str, port: int, *, advertise: str, contrib: bool = False) -> Listener:
+def listen(
+    host: str,
+    port: int,
+    *,
+    advertise: str,
+    captured: frozenset[str] = frozenset(),
+    contrib: bool = False,
+) -> Listener:
     """Take the port.
 
     Args:
         host: An address of this machine, or of all of them.
         port: The port; 0 takes a free one.
         advertise: Where others reach it; empty for where it listens.
+        captured: The metadata of callers whose values spans tell; not with `contrib`.
         contrib: Whether opentelemetry-instrumentation-grpc traces the calls, and there are no
             tunnels, whose calls it could not see.
 
@@ -89,6 +97,7 @@ def listen(host: str, port: int, *, advertise: str, contrib: bool = False) -> Li
             span_names=SPAN_NAMES,
             record=_is_ours,
             traceresponse=_is_plain,
+            request_metadata=captured,
         )
     check_port(host, port)  # gRPC itself would not say why it cannot have it
     try:

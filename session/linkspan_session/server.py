@@ -51,6 +51,7 @@ async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asynci
         config.host,
         config.port,
         advertise=config.advertise,
+        captured=config.capture_metadata,
         contrib=config.grpc_instrumentation == "contrib",
     )
     async with telemetry("linkspan-session", environ, lean=config.tracing == "lean"):

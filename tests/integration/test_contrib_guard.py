@@ -54,7 +54,7 @@ def shape(client: str, server: str) -> dict[str, str]:
     """Return the trees that are expected, with what stands between worker and handler."""
 
     def between(depth: int, method: str, native: str) -> str:
-        lines = []
+        lines: list[str] = []
         if client == "contrib":
             lines.append("  " * depth + method)
             depth += 1

@@ -5,7 +5,7 @@ from linkspan_tracing.limits import SpanLimits
 from linkspan_tracing.markers import STARTED_KIND, STARTED_SPAN_ID, export_start
 from linkspan_tracing.open_spans import MarkingProcessor
 from linkspan_tracing.provider import LeanTracerProvider, provider_from_env
-from linkspan_tracing.sampling import Rule
+from linkspan_tracing.sampling import Rule, UntrustingSampler
 from linkspan_tracing.settings import Batching, Destination
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "SpanLimits",
     "TracingConfigurationError",
     "TracingError",
+    "UntrustingSampler",
     "export_start",
     "provider_from_env",
 ]

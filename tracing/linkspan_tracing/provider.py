@@ -31,7 +31,7 @@ from linkspan_tracing.open_spans import MarkerThread, OpenSpans
 from linkspan_tracing.over_grpc import GrpcSender
 from linkspan_tracing.over_http import HttpSender
 from linkspan_tracing.processors import Processors
-from linkspan_tracing.sampling import Rule, sampler_from_env
+from linkspan_tracing.sampling import Rule, sampler_from_env, untrusting
 from linkspan_tracing.sending import Sender
 from linkspan_tracing.settings import Batching, Destination
 from linkspan_tracing.span import LeanSpan, Origin
@@ -204,6 +204,7 @@ def provider_from_env(
     exports: bool = True,
     meter_provider: MeterProvider | None = None,
     markers_every_seconds: float | None = None,
+    trusts_remote: bool = True,
 ) -> LeanTracerProvider:
     """Make a provider as the standard ``OTEL_*`` variables say.
 
@@ -215,6 +216,8 @@ def provider_from_env(
             for the caller to decide.
         meter_provider: where losses are counted; the global one by default.
         markers_every_seconds: as for ``LeanTracerProvider``.
+        trusts_remote: whether a sampler that asks the parent asks one of another process, too; if
+            not, it decides about the child of such a one as about a root.
 
     Raises:
         TracingConfigurationError: a variable has a value that cannot be honoured, or names a file that
@@ -222,9 +225,10 @@ def provider_from_env(
     """
     disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     destination = Destination.from_env(environ)
+    sampler = sampler_from_env(environ)
     return LeanTracerProvider(
         resource,
-        sampler=sampler_from_env(environ),
+        sampler=sampler if trusts_remote else untrusting(sampler),
         limits=SpanLimits.from_env(environ),
         sender=_sender(destination) if exports and not disabled else None,
         batching=Batching.from_env(environ),

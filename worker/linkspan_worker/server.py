@@ -14,6 +14,7 @@ from linkspan_process.ready import ready_line
 from linkspan_process.telemetry import telemetry
 from linkspan_propagation import remove_contrib_patches
 from linkspan_worker.app import MCP_PATH, WorkerApp
+from linkspan_worker.caller_trust import CallerTrust
 from linkspan_worker.config import WorkerConfig
 from linkspan_worker.endpoint import McpEndpoint
 from linkspan_worker.http import HttpServer, HttpTimes
@@ -62,7 +63,12 @@ async def _serve(
     # What opentelemetry-instrument has put there would trace calls a second time, or tunnels as calls.
     remove_contrib_patches()
     listener = take_port(config.host, config.port, shared=share_port)
-    async with telemetry("linkspan-worker", environ, lean=config.tracing == "lean"):
+    async with telemetry(
+        "linkspan-worker",
+        environ,
+        lean=config.tracing == "lean",
+        trusts_remote=config.caller_trace == "follow",
+    ):
         sessions = SessionClient(
             config.session,
             retry_for_seconds=config.retry_for,
@@ -77,6 +83,9 @@ async def _serve(
             routing_header=config.routing_header.lower(),
             loopback_only=is_loopback(config.host),
             allowed_origins=config.allowed_origins,
+            trust=CallerTrust(
+                links=config.caller_trace == "link", captured=sorted(config.capture_headers)
+            ),
         )
         app = WorkerApp(endpoint, sessions)
         try:
