@@ -479,6 +479,26 @@ _ROWS: Final = (
         _TRACING,
     ),
     (
+        "tracing.harmless",
+        "With exporters down, slow or refusing, processors raising, odd attributes: serving goes on.",
+        _TRACING,
+    ),
+    (
+        "tracing.losses",
+        "Spans that are lost are counted by reason, and logged seldom.",
+        _TRACING,
+    ),
+    (
+        "tracing.bounded",
+        "What spans and queues hold is bounded; what is over the bound is dropped and counted.",
+        "https://opentelemetry.io/docs/specs/otel/trace/sdk/#span-limits",
+    ),
+    (
+        "tracing.resource",
+        "Spans say service.name, service.version and service.instance.id.",
+        "https://opentelemetry.io/docs/specs/semconv/resource/#service",
+    ),
+    (
         "tracing.start-marker",
         "What is open for a second is told of by a marker: a kill leaves one tree of what was long.",
         _TRACING,

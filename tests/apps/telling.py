@@ -14,9 +14,11 @@ class _Raising(SpanProcessor):
     """A processor that fails at all it is asked."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        del span, parent_context
         raise LookupError("on_start")
 
     def on_end(self, span: ReadableSpan) -> None:
+        del span
         raise LookupError("on_end")
 
 
