@@ -28,6 +28,9 @@ _TASKS: Final = "https://modelcontextprotocol.io/seps/2663-tasks-extension"
 _TASKS_PAGE: Final = "docs/tasks.md"
 _OPERATING: Final = "docs/operating.md"
 _STORAGE: Final = "docs/storage.md"
+_TRACING: Final = "docs/tracing.md"
+_PROPAGATION: Final = "propagation/README.md"
+_TUNNEL: Final = "tunnel/README.md"
 _OURS: Final = "docs/architecture.md"
 
 
@@ -446,6 +449,168 @@ _ROWS: Final = (
         _OPERATING,
     ),
     ("cli.sessions-errors", "A failed call is one line that says what to do.", _OPERATING),
+    # Tracing
+    (
+        "trace.sampling",
+        "Sampling is parent-based; whether a caller's flag is heeded is a setting of the worker.",
+        "https://opentelemetry.io/docs/specs/otel/trace/sdk/#parentbased",
+    ),
+    (
+        "trace.public-endpoint",
+        "At a public endpoint a request is a trace of its own, which links to the caller's.",
+        "https://opentelemetry.io/docs/specs/otel/overview/#links-between-spans",
+    ),
+    (
+        "trace.baggage",
+        "A caller's baggage reaches the tool.",
+        "https://www.w3.org/TR/baggage/",
+    ),
+    (
+        "trace.capture",
+        "Headers and metadata become attributes where they are named, and no others.",
+        "https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/",
+    ),
+    (
+        "trace.response",
+        "Answers say which span they are: HTTP in traceresponse, plain gRPC in trailing metadata.",
+        "https://w3c.github.io/trace-context/#traceresponse-header",
+    ),
+    (
+        "trace.contrib",
+        "A request is one trace on the published gRPC interceptors too; no call is traced twice.",
+        _TRACING,
+    ),
+    (
+        "tracing.harmless",
+        "With exporters down, slow or refusing, processors raising, odd attributes: serving goes on.",
+        _TRACING,
+    ),
+    (
+        "tracing.losses",
+        "Spans that are lost are counted by reason, and logged seldom.",
+        _TRACING,
+    ),
+    (
+        "tracing.bounded",
+        "What spans and queues hold is bounded; what is over the bound is dropped and counted.",
+        "https://opentelemetry.io/docs/specs/otel/trace/sdk/#span-limits",
+    ),
+    (
+        "tracing.resource",
+        "Spans say service.name, service.version and service.instance.id.",
+        "https://opentelemetry.io/docs/specs/semconv/resource/#service",
+    ),
+    (
+        "tracing.start-marker",
+        "What is open for a second is told of by a marker: a kill leaves one tree of what was long.",
+        _TRACING,
+    ),
+    # Propagation, lean tracing, tunnels
+    (
+        "propagation.traceparent",
+        "A traceparent is read and written by its grammar; what is not valid is no parent.",
+        f"{_W3C}#traceparent-header-field-values",
+    ),
+    (
+        "propagation.versions",
+        "A traceparent of a later version is read by its first four fields.",
+        f"{_W3C}#versioning-of-traceparent",
+    ),
+    (
+        "propagation.flags",
+        "The flags sampled and random are passed on, unknown ones are not.",
+        f"{_W3C}#trace-flags",
+    ),
+    (
+        "propagation.one-traceparent",
+        "Exactly one traceparent goes out; several HTTP headers of that name are no parent.",
+        f"{_W3C}#traceparent-header",
+    ),
+    (
+        "propagation.tracestate",
+        "A tracestate has at most 32 members, each once; a broken one costs itself, not the trace.",
+        f"{_W3C}#tracestate-header",
+    ),
+    (
+        "propagation.baggage",
+        "Baggage is read and written by its grammar, percent-encoded and within its limits.",
+        "https://www.w3.org/TR/baggage/#header-content",
+    ),
+    (
+        "propagation.room",
+        "Metadata stay within what gRPC takes: tracestate gives way, then baggage, never traceparent.",
+        _PROPAGATION,
+    ),
+    (
+        "propagation.calls",
+        "An RPC goes as on bare gRPC, in every kind, ending and API, asyncio and sync.",
+        _PROPAGATION,
+    ),
+    (
+        "propagation.rpc-spans",
+        "A SERVER span has the name, attributes, status and end that the conventions ask for.",
+        "https://opentelemetry.io/docs/specs/semconv/rpc/grpc/",
+    ),
+    (
+        "propagation.rpc-metrics",
+        "rpc.client.call.duration and rpc.server.call.duration are measured where that is asked for.",
+        "https://opentelemetry.io/docs/specs/semconv/rpc/rpc-metrics/",
+    ),
+    (
+        "propagation.filter",
+        "A filter leaves out spans and never propagation.",
+        _PROPAGATION,
+    ),
+    (
+        "propagation.guard",
+        "A trace that is not whole is drawn, with the broken edge named.",
+        _PROPAGATION,
+    ),
+    (
+        "tracing.same-as-sdk",
+        "Lean tracing exports what OpenTelemetry's SDK exports.",
+        "tracing/README.md",
+    ),
+    (
+        "tracing.variables",
+        "OTEL_* variables mean what OpenTelemetry says; one that cannot be honoured stops the start.",
+        "https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/",
+    ),
+    (
+        "tracing.retry",
+        "A receiver that cannot take spans now is asked again, one that refuses is not.",
+        "https://opentelemetry.io/docs/specs/otlp/#failures",
+    ),
+    (
+        "tunnel.parity",
+        "A call through a tunnel comes out as without.",
+        _TUNNEL,
+    ),
+    (
+        "tunnel.trace",
+        "A call through a tunnel is one trace with its caller.",
+        _TUNNEL,
+    ),
+    (
+        "tunnel.rules",
+        "A peer that breaks the rules of a tunnel ends it, a fault of one call ends that call.",
+        _TUNNEL,
+    ),
+    (
+        "tunnel.flow",
+        "Who does not read stops its own call and no other.",
+        _TUNNEL,
+    ),
+    (
+        "tunnel.not-begun",
+        "Calls that never left are told apart from those that may have run.",
+        _TUNNEL,
+    ),
+    (
+        "tunnel.endings",
+        "A server that dies, hangs or drains fails or ends its calls, and its successor is found.",
+        _TUNNEL,
+    ),
 )
 
 REQUIREMENTS: Final = {row[0]: Requirement(*row) for row in _ROWS}

@@ -123,6 +123,7 @@ def _run(parsed: argparse.Namespace) -> int:
         session_processes=parsed.session_processes,
         workers=parsed.workers,
         traces_port=_traces_port(parsed, os.environ),
+        grpc_instrumentation=parsed.grpc_instrumentation,
     )
     return run_together(options)
 
@@ -297,6 +298,12 @@ def _add_run(commands: "_Commands") -> None:
         "--no-traces",
         action="store_true",
         help="keep no traces here; none are kept, either, if OTEL_* variables send them elsewhere",
+    )
+    run.add_argument(
+        "--grpc-instrumentation",
+        choices=("native", "contrib"),
+        help="who traces the calls between workers and session servers: this program, or "
+        "opentelemetry-instrumentation-grpc, which costs more (default: native)",
     )
     run.add_argument(
         "--data", metavar="DIR", help="the folder for sessions and traces (default: .linkspan)"

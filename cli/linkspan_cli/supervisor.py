@@ -44,6 +44,7 @@ class RunOptions:
         session_processes: How many session servers; all but the first on free ports.
         workers: How many workers; they share the HTTP port.
         traces_port: The port of the trace backend; None for no backend.
+        grpc_instrumentation: Who traces the calls between workers and session servers.
     """
 
     app: str | None
@@ -55,6 +56,7 @@ class RunOptions:
     session_processes: int = 1
     workers: int = 1
     traces_port: int | None = None
+    grpc_instrumentation: str | None = None
 
 
 class _ChildEndedError(Exception):
@@ -203,6 +205,8 @@ async def _serve(options: RunOptions, children: list[_Child]) -> None:
             start.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = page
             # Who looks at the page waits for what has just happened.
             start.environ.setdefault("OTEL_BSP_SCHEDULE_DELAY", "500")
+        if options.grpc_instrumentation is not None:
+            common += ["--grpc-instrumentation", options.grpc_instrumentation]
         grpc = await _start_session_servers(start, options, ["--app", app, *common])
         mcp = await _start_workers(start, options, ["--session", ",".join(grpc), *common])
         print(greeting(app, mcp, grpc, options.data, page, start.environ), flush=True)

@@ -117,6 +117,13 @@ def parse_words(text: str) -> frozenset[str]:
     return frozenset(word.strip() for word in text.split(",") if word.strip())
 
 
+def parse_captured_keys(text: str) -> frozenset[str]:
+    """Take names of headers or metadata separated by commas, none whose values may be secrets."""
+    from linkspan_propagation.capture import checked_keys  # noqa: PLC0415 - heavy, and seldom used
+
+    return checked_keys(parse_words(text))
+
+
 def parse_path(text: str) -> Path:
     """Take a file system path; `~` is the home directory."""
     if not text:

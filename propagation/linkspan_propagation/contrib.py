@@ -56,8 +56,7 @@ def contrib_server_interceptor(
 ) -> grpc.aio.ServerInterceptor:
     """Return its interceptor for ``grpc.aio.server(interceptors=[...])``.
 
-    It makes a SERVER span of each RPC below the caller's, named by the full method without the
-    leading slash.
+    It makes a SERVER span of each RPC below the caller's, named by the full method.
 
     Args:
         tracer_provider: where spans go; None means the global one.

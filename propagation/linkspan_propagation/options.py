@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+import grpc
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 from opentelemetry.util.types import AttributeValue
@@ -39,8 +40,9 @@ class ServerOptions(TypedDict, total=False):
             ``set_trailing_metadata``, that become ``rpc.response.metadata.KEY``.
         metrics: record ``rpc.server.call.duration``. Default false.
         meter_provider: where metrics go; None means the global one, also one that is set later.
-        traceresponse: tell the caller in trailing metadata which span handled it. Default false.
-            See ``traceresponse`` for when it is missing.
+        traceresponse: tell the caller in trailing metadata which span handled it, always or where a
+            function of what is known of the RPC returns true. Default false. See ``traceresponse``
+            for when it is missing.
 
     Setting one up raises ``MetadataCaptureError`` for a metadata key that may not be captured.
     """
@@ -54,7 +56,7 @@ class ServerOptions(TypedDict, total=False):
     response_metadata: Collection[str]
     metrics: bool
     meter_provider: MeterProvider | None
-    traceresponse: bool
+    traceresponse: bool | Callable[[grpc.HandlerCallDetails], bool]
 
 
 class ClientOptions(TypedDict, total=False):
@@ -103,7 +105,7 @@ class ServerChoices:
     response_metadata: Collection[str] = ()
     metrics: bool = False
     meter_provider: MeterProvider | None = None
-    traceresponse: bool = False
+    traceresponse: bool | Callable[[grpc.HandlerCallDetails], bool] = False
 
     def __post_init__(self) -> None:
         for name in ("request_metadata", "response_metadata"):

@@ -93,7 +93,7 @@ class ServerSpans:
                 # Where nobody has set up telemetry, this is the caller's place in its trace.
                 if span.get_span_context() is not caller:
                     context = trace.set_span_in_context(span, context)
-        answer = traceresponse_of(span.get_span_context()) if self._choices.traceresponse else None
+        answer = self._answer(details, span) if self._choices.traceresponse else None
         if self._durations is None and answer is None and not span.is_recording():
             return context, None
         return context, ServerRecord(
@@ -104,6 +104,16 @@ class ServerSpans:
             response_metadata=self._choices.response_metadata,
             answer=answer,
         )
+
+    def _answer(self, details: grpc.HandlerCallDetails, span: Span) -> Entry | None:
+        """Return what the caller is told about the RPC's span; None for nothing."""
+        wanted = self._choices.traceresponse
+        try:
+            if isinstance(wanted, bool) or wanted(details):
+                return traceresponse_of(span.get_span_context())
+        except Exception:  # a broken choice costs the field
+            _LOGGER.warning(LOST, "tell", exc_info=True)
+        return None
 
     def _start(
         self, details: grpc.HandlerCallDetails, context: Context, links: list[Link] | None

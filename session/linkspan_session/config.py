@@ -7,6 +7,7 @@ from typing import Final
 from linkspan_process.settings import (
     parse_address,
     parse_bytes,
+    parse_captured_keys,
     parse_choice,
     parse_count,
     parse_long_seconds,
@@ -155,6 +156,20 @@ class SessionConfig:
         "lean",
         parse=parse_choice("lean", "sdk"),
         help="who makes spans and sends them: lean costs less, sdk is OpenTelemetry's own",
+        metavar="WHO",
+    )
+    capture_metadata: frozenset[str] = setting(
+        frozenset[str](),
+        parse=parse_captured_keys,
+        help="the gRPC metadata of callers whose values spans tell, separated by commas; none that "
+        "may hold a secret; for native instrumentation",
+        metavar="KEYS",
+    )
+    grpc_instrumentation: str = setting(
+        "native",
+        parse=parse_choice("native", "contrib"),
+        help="who traces the calls of workers: native is linkspan_propagation, contrib is "
+        "opentelemetry-instrumentation-grpc, which costs more and takes no tunnels",
         metavar="WHO",
     )
     log_level: str = setting(

@@ -14,8 +14,8 @@ from linkspan.session.v1 import session_service_pb2 as service
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
 from linkspan_process.errors import StartError
 from linkspan_process.ports import address_of, check_port
-from linkspan_propagation import traced_server
-from linkspan_tunnel import TunnelLimits, TunnelServer
+from linkspan_propagation import contrib_server_interceptor, traced_server
+from linkspan_tunnel import TunnelCallDetails, TunnelLimits, TunnelServer
 
 SERVICE_NAME: Final = service.DESCRIPTOR.services_by_name["SessionService"].full_name
 
@@ -66,21 +66,39 @@ class Listener:
     advertised: str
 
 
-def listen(host: str, port: int, *, advertise: str) -> Listener:
+def listen(
+    host: str,
+    port: int,
+    *,
+    advertise: str,
+    captured: frozenset[str] = frozenset(),
+    contrib: bool = False,
+) -> Listener:
     """Take the port.
 
     Args:
         host: An address of this machine, or of all of them.
         port: The port; 0 takes a free one.
         advertise: Where others reach it; empty for where it listens.
+        captured: The metadata of callers whose values spans tell; not with `contrib`.
+        contrib: Whether opentelemetry-instrumentation-grpc traces the calls, and there are no
+            tunnels, whose calls it could not see.
 
     Raises:
         StartError: The port cannot be had, or nobody could reach it.
     """
-    server = grpc.aio.server(options=_CHANNEL_OPTIONS)
-    sessions = traced_server(
-        TunnelServer(server, limits=_TUNNEL_LIMITS), span_names=SPAN_NAMES, record=_is_ours
-    )
+    if contrib:
+        interceptor = contrib_server_interceptor(record=_is_ours)
+        server = sessions = grpc.aio.server(options=_CHANNEL_OPTIONS, interceptors=[interceptor])
+    else:
+        server = grpc.aio.server(options=_CHANNEL_OPTIONS)
+        sessions = traced_server(
+            TunnelServer(server, limits=_TUNNEL_LIMITS),
+            span_names=SPAN_NAMES,
+            record=_is_ours,
+            traceresponse=_is_plain,
+            request_metadata=captured,
+        )
     check_port(host, port)  # gRPC itself would not say why it cannot have it
     try:
         taken = server.add_insecure_port(address_of(host, port))
@@ -92,6 +110,11 @@ def listen(host: str, port: int, *, advertise: str) -> Listener:
 
 def _is_ours(full_method: str) -> bool:
     return full_method.startswith(f"/{SERVICE_NAME}/")
+
+
+def _is_plain(details: grpc.HandlerCallDetails) -> bool:
+    """Tell whether a call may be a person's, who wants to know which trace it is."""
+    return not isinstance(details, TunnelCallDetails)
 
 
 def _reachable(address: str) -> str:

@@ -15,6 +15,7 @@ from linkspan_process.collection import put_off_collection
 from linkspan_process.lifecycle import END_SECONDS, run_service
 from linkspan_process.logs import set_up_logs
 from linkspan_process.telemetry import telemetry
+from linkspan_propagation import remove_contrib_patches
 from linkspan_session.config import SessionConfig
 from linkspan_session.listener import listen
 
@@ -44,7 +45,15 @@ def run(config: SessionConfig, environ: Mapping[str, str], *, with_parent: bool)
 
 
 async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asyncio.Event) -> None:
-    listener = listen(config.host, config.port, advertise=config.advertise)
+    # What opentelemetry-instrument has put there would trace calls a second time, or tunnels as calls.
+    remove_contrib_patches()
+    listener = listen(
+        config.host,
+        config.port,
+        advertise=config.advertise,
+        captured=config.capture_metadata,
+        contrib=config.grpc_instrumentation == "contrib",
+    )
     async with telemetry("linkspan-session", environ, lean=config.tracing == "lean"):
         with put_off_collection():
             from linkspan_session import serving  # noqa: PLC0415 - the port comes first

@@ -21,6 +21,7 @@ README_ADDRESS = "127.0.0.1:50051"
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
+ANSWERED_TRACE = "4bf92f3577b34da6a3ce929d0e0e4737"
 
 
 def grpcurl(stack: Stack, *arguments: str, data: dict[str, Any] | None = None) -> str:
@@ -97,6 +98,19 @@ def test_a_given_traceparent_is_found_on_the_exported_spans(
     handled = by_name["McpSession.handleRequest"]
     assert handled.parent_span_id == PARENT
     assert by_name["initialize"].parent_span_id == handled.span_id
+
+
+@requirement("trace.response")
+def test_grpcurl_shows_which_trace_it_was(stack: Stack, receiver: OtlpReceiver) -> None:
+    header = ("-H", f"traceparent: 00-{ANSWERED_TRACE}-{PARENT}-01")
+    shown = grpcurl(stack, "-v", *header, f"{SERVICE}/Init", data={"sessionId": "grpcurl-2"})
+    told = re.search(r"^traceresponse: (\S+)$", shown, re.MULTILINE)
+    assert told is not None, shown
+    spans = receiver.wait_for(
+        lambda spans: any(span.trace_id == ANSWERED_TRACE for span in spans), what="the span"
+    )
+    (span,) = [span for span in spans if span.trace_id == ANSWERED_TRACE]
+    assert told[1] == f"00-{ANSWERED_TRACE}-{span.span_id}-01"
 
 
 def test_the_commands_of_the_readme_work_as_printed(stack: Stack) -> None:

@@ -52,9 +52,7 @@ class Recording:
 
     def by_hand(self, name: str) -> list[ExportedSpan]:
         """Return the trace of the request that was sent by hand under `name`."""
-        (request,) = [
-            span for span in self.spans if span.attributes.get("user_agent.original") == name
-        ]
+        request = by_agent(self, name)
         return [span for span in self.spans if span.trace_id == request.trace_id]
 
 

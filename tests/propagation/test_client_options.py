@@ -20,6 +20,7 @@ from tests.propagation.in_process import (
     serving_sync,
 )
 from tests.propagation.matrix_client import remote_parent
+from tests.requirements import requirement
 
 from linkspan_propagation import (
     ClientOptions,
@@ -81,6 +82,7 @@ def call(
         return response.decode()
 
 
+@requirement("propagation.rpc-metrics")
 @either_kind
 def test_the_duration_of_each_call_is_measured_by_method_and_status(kind: Kind, port: int) -> None:
     recorded = Recorded()
@@ -116,6 +118,7 @@ def test_the_duration_of_each_call_is_measured_by_method_and_status(kind: Kind, 
     provider.shutdown()
 
 
+@requirement("propagation.filter")
 @either_kind
 def test_a_call_that_is_not_recorded_carries_the_current_context(kind: Kind, port: int) -> None:
     recorded = Recorded()

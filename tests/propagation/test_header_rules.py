@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from opentelemetry.trace import SpanContext, TraceFlags
 from tests.propagation.in_process import ECHO, serving_sync
+from tests.requirements import requirement
 
 from linkspan_propagation import format_traceresponse, parse_traceparent
 from linkspan_propagation.capture import captured
@@ -29,6 +30,7 @@ def nearly_valid(draw: st.DrawFn) -> str:
     return "".join(characters)
 
 
+@requirement("propagation.traceparent")
 @given(nearly_valid())
 @example(VALID)
 @example("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0_")
@@ -42,6 +44,7 @@ def test_the_short_way_to_read_a_traceparent_says_what_the_grammar_says(text: st
     assert read_traceparent(text) == read_traceparent(f" {text}")
 
 
+@requirement("trace.response")
 @given(st.integers(1, (1 << 128) - 1), st.integers(1, (1 << 64) - 1), st.integers(0, 3))
 def test_a_traceresponse_names_its_span_in_the_form_of_a_traceparent(
     trace_id: int, span_id: int, flags: int

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 from tests.propagation.processes import child, run
+from tests.requirements import requirement
 
 from linkspan_propagation.testing import ExportedSpan, OtlpReceiver, assert_one_trace
 
@@ -40,6 +41,7 @@ def chains_of(spans: list[ExportedSpan]) -> list[list[tuple[str, str]]]:
     return chains
 
 
+@requirement("trace.contrib")
 @pytest.mark.parametrize(
     ("client", "servers"),
     [
@@ -74,6 +76,7 @@ def test_a_chain_of_processes_is_one_trace(client: str, servers: list[str]) -> N
     assert chains_of(spans) == [expected, expected]
 
 
+@requirement("trace.contrib")
 @pytest.mark.parametrize("words", ["", "-sync"])
 def test_under_opentelemetry_instrument_the_published_spans_stand_alone(words: str) -> None:
     client, server = f"ours{words}-spans", f"ours{words}"
@@ -92,6 +95,7 @@ def test_under_opentelemetry_instrument_the_published_spans_stand_alone(words: s
     assert scopes == {"opentelemetry.instrumentation.grpc"}
 
 
+@requirement("trace.contrib")
 @pytest.mark.parametrize("words", ["", "-sync"])
 def test_under_opentelemetry_instrument_our_spans_stand_alone_if_patches_are_removed(
     words: str,

@@ -21,6 +21,7 @@ from tests.propagation.in_process import (
     serving_aio,
     serving_sync,
 )
+from tests.requirements import requirement
 
 from linkspan_propagation import (
     MetadataCaptureError,
@@ -71,6 +72,7 @@ def trailing(of_call: Any) -> list[tuple[str, str]]:
 # --- metrics ------------------------------------------------------------------------------------
 
 
+@requirement("propagation.rpc-metrics")
 @either_kind
 def test_the_duration_of_each_rpc_is_measured_by_method_and_status(kind: Kind) -> None:
     recorded = Recorded()
@@ -153,6 +155,7 @@ def test_an_unsampled_rpc_is_measured(kind: Kind) -> None:
 # --- strangers ----------------------------------------------------------------------------------
 
 
+@requirement("trace.public-endpoint")
 @either_kind
 def test_a_strangers_call_is_a_trace_of_its_own_that_links_to_the_strangers(kind: Kind) -> None:
     recorded = Recorded()
@@ -208,6 +211,7 @@ def test_a_strangers_call_that_is_not_recorded_has_no_parent_to_hand_on(kind: Ki
 # --- the filter ---------------------------------------------------------------------------------
 
 
+@requirement("propagation.filter")
 @either_kind
 def test_what_is_not_recorded_leaves_nothing_and_hands_the_callers_context_on(kind: Kind) -> None:
     recorded = Recorded()
@@ -271,6 +275,7 @@ def test_a_caller_is_told_of_an_unsampled_span_too(kind: Kind) -> None:
     assert value.endswith("-00")
 
 
+@requirement("trace.response")
 @either_kind
 def test_a_handlers_own_traceresponse_and_trailing_metadata_stay(kind: Kind) -> None:
     recorded = Recorded()
@@ -287,6 +292,28 @@ def test_a_handlers_own_traceresponse_and_trailing_metadata_stay(kind: Kind) -> 
     assert trailing(of_call) == [("b", "1"), own, ("b", "2")]
 
 
+@requirement("trace.response")
+@either_kind
+def test_who_is_told_may_depend_on_the_call(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
+    recorded = Recorded()
+
+    def chosen(details: grpc.HandlerCallDetails) -> bool:
+        metadata: Any = details.invocation_metadata
+        if dict(metadata).get("break"):
+            raise LookupError("chosen")
+        return details.method == ECHO
+
+    options = ServerOptions(traceresponse=chosen, tracer_provider=recorded.tracer_provider)
+    with serving(kind, {"Echo": echo_sync, "Other": echo_sync}, **options) as port:
+        _, of_echo = call(port)
+        _, of_other = call(port, f"/{SERVICE}/Other")
+        response, of_broken = call(port, metadata=(("break", "1"),))
+    assert [key for key, _ in trailing(of_echo)] == ["traceresponse"]
+    assert trailing(of_other) == trailing(of_broken) == []
+    assert response == b"q"
+    assert "could not tell the span" in caplog.text
+
+
 @either_kind
 def test_without_a_span_nobody_is_told_of_one(kind: Kind) -> None:
     with serving(kind, traceresponse=True) as port:
@@ -297,6 +324,7 @@ def test_without_a_span_nobody_is_told_of_one(kind: Kind) -> None:
 # --- metadata -----------------------------------------------------------------------------------
 
 
+@requirement("trace.no-secrets")
 @pytest.mark.parametrize(
     "key",
     [
@@ -323,6 +351,7 @@ def test_a_key_whose_values_may_be_secrets_or_no_text_stops_the_set_up(key: str)
             assert caught.value.key == key
 
 
+@requirement("trace.capture")
 @either_kind
 def test_only_the_keys_that_were_asked_for_become_attributes(kind: Kind) -> None:
     recorded = Recorded()
@@ -338,6 +367,7 @@ def test_only_the_keys_that_were_asked_for_become_attributes(kind: Kind) -> None
 # --- where gRPC does not call the method --------------------------------------------------------
 
 
+@requirement("propagation.rpc-spans")
 @either_kind
 def test_a_method_that_is_not_there_is_a_span_of_no_name_of_the_callers(kind: Kind) -> None:
     recorded = Recorded()

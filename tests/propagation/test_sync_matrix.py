@@ -18,6 +18,7 @@ from tests.propagation.matrix_sync_client import (
     with_call,
 )
 from tests.propagation.processes import child
+from tests.requirements import requirement
 
 from linkspan_propagation import format_traceparent
 from linkspan_propagation.testing import ExportedSpan, OtlpReceiver
@@ -82,6 +83,7 @@ def spans_of(receiver: OtlpReceiver, trace_id: int, number: int) -> list[Exporte
     return sorted(found, key=lambda span: span.kind)
 
 
+@requirement("propagation.calls", "propagation.rpc-spans")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.name)
 def test_a_sync_call_goes_as_on_bare_grpc_and_is_one_span_below_the_clients(

@@ -5,4 +5,5 @@ from typing import Final
 from tests.support.processes import REPOSITORY
 
 APPS: Final = REPOSITORY / "tests" / "apps"
+TELLING: Final = str(APPS / "telling.py") + ":mcp"
 PROBE: Final = str(APPS / "probe.py") + ":server"

@@ -104,6 +104,13 @@ def test_a_start_marker_stands_for_its_span_until_that_comes() -> None:
     assert drawn(build_tree([span("a"), marker, child, ended])) == "a .long ..c"
 
 
+def test_the_marker_of_a_root_stands_for_a_root() -> None:
+    marker = replace(span("m", "long", 10, 10), starts="long", name="listen started")
+    tree = build_tree([marker, span("c", "long", 20, 30)])
+    assert drawn(tree) == "listen .c"
+    assert (tree.tops[0].span_id, tree.tops[0].is_open, tree.stitch) == ("long", True, "whole")
+
+
 def test_ten_thousand_spans_deep_is_no_deeper_than_python_goes() -> None:
     chain = [span("0", "", 0, 20_000)]
     chain += [span(str(i), str(i - 1), i, 20_000 - i) for i in range(1, 10_000)]

@@ -158,9 +158,17 @@ def test_an_open_span_without_its_end_can_be_asked_for_by_its_start_marker(
     backend: Backend,
 ) -> None:
     trace, span_id = new_id(16), new_id(8)
-    backend.send(span(trace, "listen started", took=0, linkspan__started__span_id=span_id.hex()))
+    marker = span(
+        trace,
+        "listen started",
+        took=0,
+        linkspan__started__span_id=span_id.hex(),
+        linkspan__started__kind="SERVER",
+    )
+    backend.send(marker)
     (row,) = backend.get(f"traces/{trace.hex()}")["spans"]
-    assert (row["span_id"], row["name"], row["open"]) == (span_id.hex(), "listen", True)
+    shown = (row["span_id"], row["name"], row["kind"], row["open"])
+    assert shown == (span_id.hex(), "listen", "SERVER", True)
     details = backend.get(f"traces/{trace.hex()}/spans/{span_id.hex()}")
     assert details["name"] == "listen started"
 

@@ -13,6 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
+from tests.requirements import requirement
 
 from linkspan_tracing.encoding import SpanEncoder, encode_resource, encode_scope
 from linkspan_tracing.limits import SpanLimits
@@ -86,6 +87,7 @@ def spans(draw: st.DrawFn) -> LeanSpan:
 ENCODER = SpanEncoder()
 
 
+@requirement("tracing.same-as-sdk")
 @given(spans())
 def test_a_span_is_encoded_as_by_the_sdk(span: LeanSpan) -> None:
     (resource,) = encode_spans([readable(span)]).resource_spans
@@ -94,6 +96,7 @@ def test_a_span_is_encoded_as_by_the_sdk(span: LeanSpan) -> None:
     assert ENCODER.span(span) == ENCODER.span(span)
 
 
+@requirement("tracing.same-as-sdk")
 @given(ATTRIBUTES, TEXTS, TEXTS)
 def test_resource_and_scope_are_encoded_as_by_the_sdk(
     attributes: dict[str, Any], name: str, version: str

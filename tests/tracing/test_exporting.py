@@ -27,6 +27,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
+from tests.requirements import requirement
 from tests.tracing.providers import environ_of
 from tests.tracing.receivers import GrpcAnswers, HttpAnswers, grpc_receiver, http_receiver
 
@@ -139,6 +140,7 @@ def test_a_connection_that_the_receiver_closed_meanwhile_costs_nothing() -> None
 # --- a receiver in trouble ----------------------------------------------------------------------
 
 
+@requirement("tracing.retry")
 def test_what_http_cannot_take_now_is_sent_again() -> None:
     answers = HttpAnswers(statuses=(503, 429), headers={"retry-after": "0"})
     with http_receiver(answers) as receiver, provider_of(receiver.url) as provider:
@@ -149,6 +151,7 @@ def test_what_http_cannot_take_now_is_sent_again() -> None:
         assert provider.dropped_spans() == {}
 
 
+@requirement("tracing.retry")
 def test_what_http_refuses_is_lost_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     answers = HttpAnswers(statuses=(400,))
     with http_receiver(answers) as receiver, provider_of(receiver.url) as provider:
@@ -179,6 +182,7 @@ def asking_to_wait(code: grpc.StatusCode, *, say: bool) -> GrpcAnswers:
     return GrpcAnswers(answer)
 
 
+@requirement("tracing.retry")
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
 def test_what_grpc_cannot_take_now_is_sent_again(code: grpc.StatusCode) -> None:
     answers = asking_to_wait(code, say=True)
@@ -189,6 +193,7 @@ def test_what_grpc_cannot_take_now_is_sent_again(code: grpc.StatusCode) -> None:
         assert provider.dropped_spans() == {}
 
 
+@requirement("tracing.retry")
 @pytest.mark.parametrize(
     "code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.PERMISSION_DENIED]
 )
@@ -238,6 +243,7 @@ def test_a_receiver_that_is_not_there_costs_spans_after_the_timeout(
         assert provider.dropped_spans() == {"export_failed": 3}
 
 
+@requirement("tracing.bounded")
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_a_receiver_that_says_nothing_delays_nobody_and_the_end_only_so_far(protocol: str) -> None:
     gate = threading.Event()
@@ -292,6 +298,7 @@ def test_a_shutdown_does_not_wait_to_send_again(dead_url: str) -> None:
         assert provider.dropped_spans() == {"export_failed": 1}
 
 
+@requirement("tracing.losses")
 def test_a_span_that_cannot_be_encoded_costs_itself(caplog: pytest.LogCaptureFixture) -> None:
     with http_receiver() as receiver, provider_of(receiver.url) as provider:
         tracer = provider.get_tracer("t")
@@ -332,6 +339,7 @@ def test_a_way_that_explodes_costs_its_batch_and_not_the_thread() -> None:
     assert provider.shutdown()
 
 
+@requirement("tracing.losses")
 def test_losses_are_a_metric() -> None:
     reader = InMemoryMetricReader()
     meters = MeterProvider([reader], shutdown_on_exit=False)
@@ -353,6 +361,7 @@ def test_losses_are_a_metric() -> None:
     meters.shutdown()
 
 
+@requirement("tracing.losses")
 def test_losses_are_logged_at_once_and_then_seldom(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with http_receiver(HttpAnswers(statuses=(400,) * 5)) as receiver:
@@ -386,9 +395,10 @@ def test_a_start_marker_is_sent_while_its_span_is_open() -> None:
         assert marker.parent_span_id == root.span_id
         assert marker.trace_id == root.trace_id
         assert marker.start_unix_nanos == marker.end_unix_nanos
-        (link,) = marker.links
-        assert link.span_id == f"{long.get_span_context().span_id:016x}"
-        assert link.attributes == {"linkspan.stand_in": True}
+        assert marker.attributes == {
+            "linkspan.started.span_id": f"{long.get_span_context().span_id:016x}",
+            "linkspan.started.kind": "INTERNAL",
+        }
 
 
 def test_the_marker_of_a_root_is_below_it() -> None:

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProces
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, AlwaysRecordSampler
 from opentelemetry.trace import Link, SpanContext, StatusCode
+from tests.requirements import requirement
 
 from linkspan_tracing import LeanTracerProvider, SpanLimits
 
@@ -85,6 +86,7 @@ def test_exporters_of_the_sdk_take_lean_spans() -> None:
     assert provider.shutdown()
 
 
+@requirement("tracing.harmless")
 def test_a_processor_that_raises_costs_itself_a_span_and_others_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -30,6 +30,7 @@ from opentelemetry.trace import (
     Tracer,
     TraceState,
 )
+from tests.requirements import requirement
 from tests.tracing.providers import lean_provider, sdk_provider
 from tests.tracing.receivers import http_receiver
 
@@ -237,6 +238,7 @@ def exported(
         return normal(receiver.received.requests)
 
 
+@requirement("tracing.same-as-sdk")
 @pytest.mark.parametrize(
     "scenario",
     [
@@ -254,6 +256,7 @@ def test_a_program_is_exported_as_by_the_sdk(scenario: Scenario) -> None:
     assert exported(lean_provider, scenario) == exported(sdk_provider, scenario)
 
 
+@requirement("tracing.same-as-sdk")
 @pytest.mark.parametrize(("most", "length"), [(5, None), (5, 10), (0, None), (128, 3)])
 def test_limits_keep_and_count_what_the_sdk_keeps_and_counts(most: int, length: int | None) -> None:
     for scenario in (full, everything):
@@ -261,6 +264,7 @@ def test_limits_keep_and_count_what_the_sdk_keeps_and_counts(most: int, length: 
         assert lean == exported(sdk_provider, scenario, most=most, length=length)
 
 
+@requirement("tracing.same-as-sdk")
 def test_strange_values_are_exported_as_by_the_sdk_but_counted_where_they_are_not() -> None:
     (lean,), (sdk,) = (
         exported(lean_provider, strange_values),
@@ -283,6 +287,7 @@ SAMPLERS = [
 ]
 
 
+@requirement("tracing.same-as-sdk")
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.get_description())
 def test_each_sampler_decides_and_propagates_as_in_the_sdk(sampler: Sampler) -> None:
     seen: list[tuple[bool, SpanContext]] = []

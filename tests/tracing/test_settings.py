@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.resources import Resource
+from tests.requirements import requirement
 
 from linkspan_tracing import (
     Batching,
@@ -16,6 +17,7 @@ from linkspan_tracing import (
 OTLP = "OTEL_EXPORTER_OTLP_"
 
 
+@requirement("tracing.variables")
 @pytest.mark.parametrize(
     ("environ", "endpoint", "secure"),
     [
@@ -40,6 +42,7 @@ def test_an_endpoint_is_made_ready_for_its_protocol(
     assert (read.endpoint, read.secure) == (endpoint, secure)
 
 
+@requirement("tracing.variables")
 def test_what_is_said_for_traces_wins() -> None:
     environ = {
         "TIMEOUT": "1",
@@ -60,6 +63,7 @@ def test_what_is_said_for_traces_wins() -> None:
     )
 
 
+@requirement("tracing.variables")
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

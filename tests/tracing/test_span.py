@@ -12,6 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import SpanContext, TraceFlags
+from tests.requirements import requirement
 
 from linkspan_tracing import LeanTracerProvider, Rule, SpanLimits, TracingConfigurationError
 from linkspan_tracing.rarely import RareWarning
@@ -72,6 +73,7 @@ def test_what_is_no_mapping_costs_the_attributes_and_not_the_span() -> None:
         assert span.attributes_dropped == 1
 
 
+@requirement("tracing.bounded")
 def test_ten_thousand_attributes_keep_the_newest() -> None:
     many: dict[str, Any] = {f"k{n}": n for n in range(10_000)}
     tracer = tracer_of()
@@ -166,6 +168,7 @@ def test_ids_do_not_follow_a_seed_of_the_program() -> None:
     assert len(seen) == 6
 
 
+@requirement("propagation.flags")
 def test_a_root_says_that_its_id_is_random_and_a_child_what_its_parent_said() -> None:
     tracer = tracer_of()
     assert tracer.start_span("s", ROOT).get_span_context().trace_flags == 3
@@ -185,6 +188,7 @@ def test_a_context_made_fast_is_a_context() -> None:
     assert made.is_valid
 
 
+@requirement("tracing.harmless")
 def test_a_sampler_that_raises_costs_the_span() -> None:
     class Raising(Sampler):
         def should_sample(self, *args: Any, **kwargs: Any) -> Any:
@@ -199,6 +203,7 @@ def test_a_sampler_that_raises_costs_the_span() -> None:
         assert span.get_span_context().is_valid
 
 
+@requirement("trace.sampling")
 @pytest.mark.parametrize(
     ("name", "argument", "rule"),
     [
@@ -225,6 +230,7 @@ def test_a_sampler_that_cannot_be_had_is_an_error(name: str, argument: str) -> N
         sampler_from_env({"OTEL_TRACES_SAMPLER": name, "OTEL_TRACES_SAMPLER_ARG": argument})
 
 
+@requirement("trace.sampling")
 def test_a_ratio_records_its_share_of_traces() -> None:
     tracer = tracer_of(sampler=Rule(share(0.25)))
     recorded = sum(tracer.start_span("s", ROOT).is_recording() for _ in range(4000))

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
+from tests.requirements import requirement
 from tests.tunnel.raw import SETTINGS, RawClient, raw_client
 from tests.tunnel.scripted import SERVICE, Scene, logged, scene, script
 
@@ -34,6 +35,7 @@ TUNNEL_BREACHES: dict[str, list[ClientFrame]] = {
 }
 
 
+@requirement("tunnel.rules")
 @pytest.mark.parametrize("case", TUNNEL_BREACHES)
 def test_a_breach_of_the_tunnels_rules_ends_it_with_invalid_argument(case: str) -> None:
     async def run(there: Scene, client: RawClient) -> None:
@@ -151,6 +153,7 @@ CALL_FAULTS: dict[str, tuple[list[ClientFrame], str]] = {
 }
 
 
+@requirement("tunnel.rules")
 @pytest.mark.parametrize("case", CALL_FAULTS)
 def test_a_fault_of_one_call_ends_that_call_alone(case: str) -> None:
     async def run(there: Scene, client: RawClient) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.requirements import requirement
 from tests.support.processes import REPOSITORY
 from tests.support.proxy import BrokenNetworkProxy, running_proxy
 from tests.support.waiting import wait_until
@@ -70,6 +71,7 @@ async def _broken(rpc: Any) -> grpc.aio.AioRpcError:
     return caught.value
 
 
+@requirement("tunnel.endings")
 def test_a_killed_server_fails_its_calls_at_once_and_its_successor_is_found() -> None:
     async def run() -> None:
         with served() as server:
@@ -92,6 +94,7 @@ def test_a_killed_server_fails_its_calls_at_once_and_its_successor_is_found() ->
     _run(run())
 
 
+@requirement("tunnel.endings")
 def test_a_server_that_is_stopped_in_its_tracks_is_given_up_by_keepalive() -> None:
     async def run() -> None:
         with served() as server:
@@ -137,6 +140,7 @@ def test_a_cut_connection_fails_its_calls_and_the_next_call_has_a_new_one() -> N
         wait_until(lambda: not vars(proxy)["_links"], "the proxy's connections are gone")
 
 
+@requirement("tunnel.not-begun")
 def test_without_a_server_calls_fail_as_never_begun_and_those_that_wait_for_one_wait() -> None:
     async def run() -> None:
         channel = TunnelChannel(plain_channel(_free_port()))
@@ -153,6 +157,7 @@ def test_without_a_server_calls_fail_as_never_begun_and_those_that_wait_for_one_
     _run(run())
 
 
+@requirement("tunnel.not-begun")
 def test_calls_that_never_left_are_told_apart_from_those_that_may_have_run() -> None:
     ending = asyncio.Event()
 
@@ -201,6 +206,7 @@ def test_a_server_without_tunnels_is_told_apart() -> None:
     _run(run())
 
 
+@requirement("tunnel.endings")
 def test_a_draining_server_ends_what_runs_and_begins_nothing() -> None:
     async def run() -> None:
         async with scene() as there:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 import pytest
+from tests.requirements import requirement
 from tests.tunnel.scripted import Scene, call, scene, script
 
 from linkspan_tunnel import NotBegunError, TunnelLimits
@@ -26,6 +27,7 @@ async def _settled(there: Scene, count: Callable[[], int]) -> None:
             await _answers(there)
 
 
+@requirement("tunnel.flow")
 def test_a_reader_that_never_reads_stops_its_own_call_and_no_other() -> None:
     async def run() -> None:
         async with scene() as there:
@@ -39,6 +41,7 @@ def test_a_reader_that_never_reads_stops_its_own_call_and_no_other() -> None:
     asyncio.run(asyncio.wait_for(run(), 30))
 
 
+@requirement("tunnel.flow")
 def test_a_handler_that_never_reads_stops_its_own_call_and_no_other() -> None:
     async def run() -> None:
         async with scene() as there:
@@ -60,6 +63,7 @@ def test_a_handler_that_never_reads_stops_its_own_call_and_no_other() -> None:
     asyncio.run(asyncio.wait_for(run(), 30))
 
 
+@requirement("tunnel.flow")
 def test_small_calls_pass_a_large_message() -> None:
     async def run() -> None:
         async with scene() as there:

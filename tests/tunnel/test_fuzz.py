@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.requirements import requirement
 from tests.tunnel.raw import (
     SERVER_SETTINGS,
     RawClient,
@@ -85,6 +86,7 @@ BOUNDED = settings(
 SMALL = TunnelLimits(call_window_bytes=4096, assembly_bytes=8192)
 
 
+@requirement("tunnel.rules")
 @BOUNDED
 @given(st.lists(REQUESTS, max_size=8))
 def test_a_server_outlives_any_client(requests: list[bytes]) -> None:
@@ -110,6 +112,7 @@ async def _send(client: RawClient, requests: list[bytes]) -> None:
         assert code in {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}, words
 
 
+@requirement("tunnel.rules")
 @BOUNDED
 @given(st.lists(RESPONSES, max_size=8))
 def test_a_client_outlives_any_server(responses: list[bytes]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.requirements import requirement
 from tests.tunnel.scripted import Scene, call, scene, script
 
 CUT_SHORT = (
@@ -551,6 +552,7 @@ grpc.aio itself has races: a status may come before the initial metadata that we
 """
 
 
+@requirement("tunnel.parity")
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_a_call_through_a_tunnel_comes_out_as_without(
     name: str, caplog: pytest.LogCaptureFixture

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.requirements import requirement
 
 from linkspan.tunnel.v1.tunnel_pb2 import ClientFrame
 from linkspan.tunnel.v1.tunnel_service_pb2 import OpenRequest
@@ -58,6 +59,7 @@ class Pipe:
         self.intake.want(call + 1, inbound)
 
 
+@requirement("tunnel.flow")
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 5), st.sampled_from([4096, 20_000, 65536]))
 def test_all_messages_arrive_whole_and_in_order_and_windows_are_kept(

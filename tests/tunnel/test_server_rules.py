@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.requirements import requirement
 from tests.tunnel.raw import SERVER_SETTINGS, answering, raw_server
 from tests.tunnel.scripted import call, logged
 
@@ -36,6 +37,7 @@ BREACHES: dict[str, bytes | OpenResponse] = {
 }
 
 
+@requirement("tunnel.rules")
 @pytest.mark.parametrize("words", BREACHES)
 def test_a_breach_of_the_tunnels_rules_fails_its_calls_and_a_new_tunnel_is_opened(
     words: str,
@@ -79,6 +81,7 @@ FAULTS: dict[str, tuple[list[ServerFrame], str]] = {
 }
 
 
+@requirement("tunnel.rules")
 @pytest.mark.parametrize("case", FAULTS)
 def test_a_fault_of_one_call_fails_that_call_alone(case: str) -> None:
     frames, code = FAULTS[case]

@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from tests.requirements import requirement
 from tests.tunnel.scripted import OPTIONS, plain_channel
 
 from linkspan_propagation import server_interceptor, traced_channel, traced_server
@@ -72,6 +73,7 @@ def _is_a_call(full_method: str) -> bool:
     return "Health" in full_method
 
 
+@requirement("tunnel.trace")
 @pytest.mark.parametrize("make_server", [_with_interceptors, _wrapped_outside])
 def test_each_call_is_one_trace_with_its_caller(
     make_server: Callable[[TracerProvider], grpc.aio.Server],

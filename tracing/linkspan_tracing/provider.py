@@ -27,10 +27,11 @@ from linkspan_tracing.errors import TracingConfigurationError
 from linkspan_tracing.exporter import BatchExporter
 from linkspan_tracing.limits import SpanLimits
 from linkspan_tracing.losses import Losses, Reason
+from linkspan_tracing.open_spans import MarkerThread, OpenSpans
 from linkspan_tracing.over_grpc import GrpcSender
 from linkspan_tracing.over_http import HttpSender
 from linkspan_tracing.processors import Processors
-from linkspan_tracing.sampling import Rule, sampler_from_env
+from linkspan_tracing.sampling import Rule, sampler_from_env, untrusting
 from linkspan_tracing.sending import Sender
 from linkspan_tracing.settings import Batching, Destination
 from linkspan_tracing.span import LeanSpan, Origin
@@ -61,6 +62,8 @@ class LeanTracerProvider(trace.TracerProvider):
         meter_provider: where ``linkspan.telemetry.dropped_spans`` is counted; the global one by
             default.
         disabled: whether its tracers record nothing at all (``OTEL_SDK_DISABLED``).
+        markers_every_seconds: the time between two looks for spans that are open for long; those that
+            are open at two looks in a row get a start marker. None for no markers.
 
     It is safe to use from any thread. It does nothing at exit by itself: whoever makes it shuts it
     down. Make it after forking.
@@ -78,6 +81,7 @@ class LeanTracerProvider(trace.TracerProvider):
         timeout_seconds: float = 10.0,
         meter_provider: MeterProvider | None = None,
         disabled: bool = False,
+        markers_every_seconds: float | None = None,
     ) -> None:
         self._resource = resource.merge(Resource(_telemetry_sdk()))
         self._sampler = sampler or Rule()
@@ -98,6 +102,13 @@ class LeanTracerProvider(trace.TracerProvider):
         self._lock = threading.Lock()
         self._stopping = threading.Lock()
         self._stopped: bool | None = None
+        self._open_spans: OpenSpans | None = None
+        self._markers: MarkerThread | None = None
+        if markers_every_seconds is not None and not disabled:
+            self._open_spans = {}
+            self._markers = MarkerThread(
+                self._open_spans, self.get_tracer(_NAME), self.export_soon, markers_every_seconds
+            )
 
     @property
     def resource(self) -> Resource:
@@ -124,7 +135,14 @@ class LeanTracerProvider(trace.TracerProvider):
             tracer = self._tracers.get(scope)
             if tracer is None:
                 export = _keep_none if self._exporter is None else self._exporter.add
-                origin = Origin(scope, self._resource, self._limits, self._processors, export)
+                origin = Origin(
+                    scope,
+                    self._resource,
+                    self._limits,
+                    self._processors,
+                    export,
+                    self._open_spans,
+                )
                 tracer = self._tracers[scope] = LeanTracer(origin, self._sampler, self._ids)
             return tracer
 
@@ -169,6 +187,8 @@ class LeanTracerProvider(trace.TracerProvider):
         """
         with self._stopping:
             if self._stopped is None:
+                if self._markers is not None:
+                    self._markers.stop()
                 self._processors.shutdown()
                 self._stopped = self._exporter is None or self._exporter.shutdown(
                     timeout_millis / 1000
@@ -183,6 +203,8 @@ def provider_from_env(
     *,
     exports: bool = True,
     meter_provider: MeterProvider | None = None,
+    markers_every_seconds: float | None = None,
+    trusts_remote: bool = True,
 ) -> LeanTracerProvider:
     """Make a provider as the standard ``OTEL_*`` variables say.
 
@@ -193,6 +215,9 @@ def provider_from_env(
         exports: whether to send over OTLP. Which exporters are asked for (``OTEL_TRACES_EXPORTER``) is
             for the caller to decide.
         meter_provider: where losses are counted; the global one by default.
+        markers_every_seconds: as for ``LeanTracerProvider``.
+        trusts_remote: whether a sampler that asks the parent asks one of another process, too; if
+            not, it decides about the child of such a one as about a root.
 
     Raises:
         TracingConfigurationError: a variable has a value that cannot be honoured, or names a file that
@@ -200,15 +225,17 @@ def provider_from_env(
     """
     disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     destination = Destination.from_env(environ)
+    sampler = sampler_from_env(environ)
     return LeanTracerProvider(
         resource,
-        sampler=sampler_from_env(environ),
+        sampler=sampler if trusts_remote else untrusting(sampler),
         limits=SpanLimits.from_env(environ),
         sender=_sender(destination) if exports and not disabled else None,
         batching=Batching.from_env(environ),
         timeout_seconds=destination.timeout_seconds,
         meter_provider=meter_provider,
         disabled=disabled,
+        markers_every_seconds=markers_every_seconds,
     )
 
 

@@ -9,19 +9,30 @@ with a bound, for a span without a parent or where parents are not asked
 OpenTelemetry's SDK for Python, so that processes with either agree about a trace).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Final
 
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
     DEFAULT_OFF,
     DEFAULT_ON,
     Sampler,
+    SamplingResult,
     TraceIdRatioBased,
 )
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    SpanKind,
+    TraceState,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.util.types import Attributes
 
 from linkspan_tracing.errors import TracingConfigurationError
 
@@ -37,11 +48,67 @@ class Rule:
     Attributes:
         bound: a trace whose id, its low 64 bits, is below it is sampled: 0 for none, ``1 << 64`` for
             all.
-        parent_based: whether a parent, local or remote, decides for its children.
+        parent_based: whether a parent decides for its children.
+        trusts_remote: whether one in another process does so, too.
     """
 
     bound: int = _ALL
     parent_based: bool = True
+    trusts_remote: bool = True
+
+
+class UntrustingSampler(Sampler):
+    """Decides about the child of a span of another process as ``sampler`` does about a root.
+
+    For the edge of what is one's own: whoever calls may ask for its trace to be continued, and not
+    for it to be recorded at somebody else's cost, nor for silence.
+
+    Args:
+        sampler: decides; where it is one of OpenTelemetry's that asks the parent, only a parent in
+            this process is asked.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Decide; the caller's ``tracestate`` stays, unless the sampler makes one."""
+        parent = get_current_span(parent_context).get_span_context()
+        if not (parent.is_valid and parent.is_remote):
+            return self._sampler.should_sample(
+                parent_context, trace_id, name, kind, attributes, links, trace_state
+            )
+        result = self._sampler.should_sample(
+            set_span_in_context(INVALID_SPAN, parent_context),
+            trace_id,
+            name,
+            kind,
+            attributes,
+            links,
+            parent.trace_state,
+        )
+        result.trace_state = result.trace_state or parent.trace_state
+        return result
+
+    def get_description(self) -> str:
+        """Describe it."""
+        return f"UntrustingSampler{{{self._sampler.get_description()}}}"
+
+
+def untrusting(sampler: Rule | Sampler) -> Rule | Sampler:
+    """Return what decides as ``sampler`` does, and about the child of a remote span as of a root."""
+    if isinstance(sampler, Rule):
+        return replace(sampler, trusts_remote=False)
+    return UntrustingSampler(sampler)
 
 
 def share(ratio: float) -> int:

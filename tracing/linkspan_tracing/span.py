@@ -35,6 +35,7 @@ from linkspan_tracing.rarely import RareWarning
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Event
 
+    from linkspan_tracing.open_spans import OpenSpans
     from linkspan_tracing.processors import Processors
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -76,9 +77,10 @@ class Origin:
         limits: how much a span may hold.
         processors: who else hears of spans.
         export: what a sampled span is given to when it has ended.
+        open_spans: where a sampled span is while it is open; None for nowhere.
     """
 
-    __slots__ = ("export", "limits", "processors", "resource", "scope")
+    __slots__ = ("export", "limits", "open_spans", "processors", "resource", "scope")
 
     def __init__(
         self,
@@ -87,12 +89,14 @@ class Origin:
         limits: SpanLimits,
         processors: "Processors",
         export: Export,
+        open_spans: "OpenSpans | None" = None,
     ) -> None:
         self.scope = scope
         self.resource = resource
         self.limits = limits
         self.processors = processors
         self.export = export
+        self.open_spans = open_spans
 
 
 class LeanSpan(trace.Span):
@@ -301,6 +305,8 @@ class LeanSpan(trace.Span):
         if origin.processors.any:
             origin.processors.on_end(self)
         if self.sampled:
+            if origin.open_spans is not None:
+                origin.open_spans.pop(self.context.span_id, None)
             origin.export(self)
 
     def __exit__(

@@ -177,7 +177,11 @@ class LeanTracer(trace.Tracer):
             asked = self._ask(context, trace_id, name, kind, attributes, links)
             recorded, sampled = asked.recorded, asked.sampled
             attributes, state = asked.attributes, asked.state
-        elif parent is not None and rule.parent_based:
+        elif (
+            parent is not None
+            and rule.parent_based
+            and (rule.trusts_remote or not parent.is_remote)
+        ):
             recorded = sampled = bits & _SAMPLED != 0
         else:
             recorded = sampled = (trace_id & LOW_BITS) < rule.bound
@@ -195,6 +199,8 @@ class LeanTracer(trace.Tracer):
             span.add_links(links)
         if not sampled:
             span.sampled = False
+        elif origin.open_spans is not None:
+            origin.open_spans[own.span_id] = span
         if not (record_exception and set_status_on_exception):
             span.on_exception = (record_exception, set_status_on_exception)
         if origin.processors.any:

@@ -2,6 +2,7 @@
 
 from linkspan_tunnel.channel import TunnelChannel
 from linkspan_tunnel.errors import NotBegunError
+from linkspan_tunnel.handling import TunnelCallDetails
 from linkspan_tunnel.limits import TunnelLimits
 from linkspan_tunnel.server import SERVICE_NAME, TunnelServer
 from linkspan_tunnel.stub_calls import TunnelUnaryStreamCall
@@ -9,6 +10,7 @@ from linkspan_tunnel.stub_calls import TunnelUnaryStreamCall
 __all__ = [
     "SERVICE_NAME",
     "NotBegunError",
+    "TunnelCallDetails",
     "TunnelChannel",
     "TunnelLimits",
     "TunnelServer",

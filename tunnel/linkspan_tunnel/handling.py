@@ -23,7 +23,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 _SYNC: Final = "this method is not async, and tunnels run async methods only"
 
 
-class CallDetails(grpc.HandlerCallDetails):
+class TunnelCallDetails(grpc.HandlerCallDetails):
     """What interceptors and generic handlers are told of a call."""
 
     __slots__ = ("invocation_metadata", "method")
@@ -66,7 +66,7 @@ class Handlers:
         handler = self._registered.get(call.method)
         if handler is not None:
             return handler
-        return self.find(CallDetails(call.method, call.invocation_metadata()))
+        return self.find(TunnelCallDetails(call.method, call.invocation_metadata()))
 
     async def find_through(
         self, details: grpc.HandlerCallDetails, index: int = 0
@@ -122,7 +122,7 @@ def _failed(call: ServerCall, error: Exception) -> None:
 
 async def _run(call: ServerCall, handlers: Handlers) -> None:
     if handlers.interceptors:
-        details = CallDetails(call.method, call.invocation_metadata())
+        details = TunnelCallDetails(call.method, call.invocation_metadata())
         handler = await handlers.find_through(details)
     else:
         handler = handlers.find_named(call)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from linkspan_process.settings import (
+    parse_captured_keys,
     parse_choice,
     parse_port,
     parse_seconds,
@@ -93,6 +94,27 @@ class WorkerConfig:
         "lean",
         parse=parse_choice("lean", "sdk"),
         help="who makes spans and sends them: lean costs less, sdk is OpenTelemetry's own",
+        metavar="WHO",
+    )
+    caller_trace: str = setting(
+        "follow",
+        parse=parse_choice("follow", "resample", "link"),
+        help="what becomes of a caller's trace: follow goes on with it and heeds its sampling flag, "
+        "resample goes on and decides anew, link begins another and links to it",
+        metavar="HOW",
+    )
+    capture_headers: frozenset[str] = setting(
+        frozenset[str](),
+        parse=parse_captured_keys,
+        help="the request headers whose values spans tell, separated by commas; none that may hold "
+        "a secret",
+        metavar="NAMES",
+    )
+    grpc_instrumentation: str = setting(
+        "native",
+        parse=parse_choice("native", "contrib"),
+        help="who traces the calls to session servers: native is linkspan_propagation, contrib is "
+        "opentelemetry-instrumentation-grpc, which costs more and uses no tunnels",
         metavar="WHO",
     )
     log_level: str = setting(

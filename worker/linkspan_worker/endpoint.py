@@ -38,6 +38,7 @@ from linkspan_worker.admission import (
     too_large,
     too_slow,
 )
+from linkspan_worker.caller_trust import CallerTrust
 from linkspan_worker.failures import Refusal, refusal_of
 from linkspan_worker.headers import ANY_ANSWER, Accepted, Headers
 from linkspan_worker.http import ClientGoneError, HttpExchange
@@ -51,11 +52,14 @@ from linkspan_worker.session_client import (
     SessionClient,
 )
 from linkspan_worker.signals import Signal
+from linkspan_worker.traceresponse import traceresponse_line
 
 logger = logging.getLogger(__name__)
 
 ANONYMOUS: Final = Principal()
 """Whom every session belongs to as long as nobody is asked who they are."""
+
+_FOLLOWING: Final = CallerTrust()
 
 _SESSION_ID_BYTES: Final = 24
 _INIT_TIMEOUT_SECONDS: Final = 10.0
@@ -102,6 +106,7 @@ class McpEndpoint:
         routing_header: str,
         loopback_only: bool,
         allowed_origins: frozenset[str],
+        trust: CallerTrust = _FOLLOWING,
     ) -> None:
         """Make the endpoint.
 
@@ -117,9 +122,11 @@ class McpEndpoint:
             loopback_only: Whether requests that name another host than this machine are refused.
             allowed_origins: The origins of web pages that may talk to the worker, beside those of
                 this machine.
+            trust: What is made of callers' trace contexts and headers.
         """
         self._loopback_only = loopback_only
         self._allowed_origins = allowed_origins
+        self._trust = trust
         self._sessions = sessions
         self._request_timeout_seconds = request_timeout_seconds
         self._stall_seconds = stall_seconds
@@ -145,7 +152,10 @@ class McpEndpoint:
         arrival = await self._arrive(exchange, headers)
         batch = isinstance(arrival.envelope, Batch)
         envelope = None if isinstance(arrival.envelope, Batch) else arrival.envelope
-        span = RequestSpan(exchange, headers, envelope, started_nanos=started_nanos)
+        span = RequestSpan(
+            exchange, headers, envelope, started_nanos=started_nanos, trust=self._trust
+        )
+        exchange.own_fields = traceresponse_line(span.span)
         relay = Relay(
             exchange,
             Reply(exchange, stall_seconds=self._stall_seconds),

@@ -22,9 +22,10 @@ from urllib.parse import quote
 
 import grpc
 
+from linkspan.session.v1 import session_service_pb2
 from linkspan.session.v1.session_service_pb2_grpc import SessionServiceStub
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
-from linkspan_propagation import traced_channel
+from linkspan_propagation import contrib_client_interceptors, traced_channel
 from linkspan_tunnel import NotBegunError, TunnelChannel, TunnelLimits
 
 if TYPE_CHECKING:
@@ -86,6 +87,10 @@ _PLACEMENT_OPTIONS: Final = (
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
 )
 
+_SESSION_METHODS: Final = (
+    f"/{session_service_pb2.DESCRIPTOR.services_by_name['SessionService'].full_name}/"
+)
+
 _NEVER_SENT: Final = (
     "ring hash cannot find a connected endpoint",
     "failed to connect to all addresses",
@@ -112,15 +117,18 @@ class _Call(Protocol):
 class Route:
     """A channel, the tunnel through it, and the stubs over both."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, tunnels: bool = False) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, *, tunnels: bool = False, traces: bool = True
+    ) -> None:
         """Make a route; connects when it is used.
 
         Args:
             channel: The channel.
             tunnels: Whether calls go through a tunnel while there is one: all to the same server.
+            traces: Whether the trace context is put into calls here; else the channel does it.
         """
         self.channel = channel
-        self._plain: Stub = SessionServiceStub(traced_channel(channel))
+        self._plain: Stub = SessionServiceStub(traced_channel(channel) if traces else channel)
         self._tunnel = TunnelChannel(channel, limits=_TUNNEL_LIMITS) if tunnels else None
         self._through: Stub = (
             self._plain
@@ -182,15 +190,40 @@ class Route:
         self.used_at = time.monotonic()
 
 
-def open_placement(target: str) -> Route:
-    """Open the way to all session servers behind a gRPC target; connects when it is used."""
+def open_placement(target: str, *, contrib: bool = False) -> Route:
+    """Open the way to all session servers behind a gRPC target; connects when it is used.
+
+    Args:
+        target: The target.
+        contrib: Whether opentelemetry-instrumentation-grpc traces the calls.
+    """
     os.environ[_HASH_KEY_SWITCH] = "true"
+    if contrib:
+        return _contrib_route(target, _PLACEMENT_OPTIONS)
     return Route(grpc.aio.insecure_channel(target, options=_PLACEMENT_OPTIONS))
 
 
-def open_owner(address: str) -> Route:
-    """Open the way to the one session server at an address; connects when it is used."""
+def open_owner(address: str, *, contrib: bool = False) -> Route:
+    """Open the way to the one session server at an address; connects when it is used.
+
+    Args:
+        address: The address.
+        contrib: As for `open_placement`; then there is no tunnel, whose calls it could not see.
+    """
+    if contrib:
+        return _contrib_route(address, _CHANNEL_OPTIONS)
     return Route(grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS), tunnels=True)
+
+
+def _contrib_route(target: str, options: tuple[tuple[str, object], ...]) -> Route:
+    interceptors = contrib_client_interceptors(record=_is_of_sessions)
+    return Route(
+        grpc.aio.insecure_channel(target, options=options, interceptors=interceptors), traces=False
+    )
+
+
+def _is_of_sessions(full_method: str) -> bool:
+    return full_method.startswith(_SESSION_METHODS)
 
 
 def routed(key: str) -> tuple[tuple[str, str], ...]:

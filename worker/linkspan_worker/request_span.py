@@ -21,6 +21,7 @@ from linkspan_contract.envelope import Envelope, JsonObject, Request, Response
 from linkspan_contract.session_digest import session_digest
 from linkspan_propagation import extract_from_fields
 from linkspan_worker.admission import SESSION_ID_HEADER
+from linkspan_worker.caller_trust import CallerTrust, apart, captured_headers
 from linkspan_worker.failures import Refusal
 from linkspan_worker.headers import Headers
 from linkspan_worker.http import HttpExchange
@@ -52,6 +53,7 @@ class RequestSpan:
         envelope: Envelope | None,
         *,
         started_nanos: int,
+        trust: CallerTrust,
     ) -> None:
         """Start the span, as of `started_nanos` since the Unix epoch.
 
@@ -60,8 +62,11 @@ class RequestSpan:
             headers: The request's headers.
             envelope: What the body says; None if there is none or it could not be read.
             started_nanos: When the request came in.
+            trust: What is made of the client's trace context and headers.
         """
         parent, links = parent_of(headers, envelope)
+        if trust.links:
+            parent, links = apart(parent, links)
         span = _tracer.start_span(
             SPAN_NAME, parent, SpanKind.SERVER, links=links, start_time=started_nanos
         )
@@ -70,6 +75,8 @@ class RequestSpan:
         if span.is_recording():
             attributes = _http_attributes(exchange, headers)
             _add_header_attributes(attributes, headers)
+            if trust.captured:
+                attributes.update(captured_headers(headers, trust.captured))
             if envelope is not None:
                 _add_envelope_attributes(attributes, envelope)
             span.set_attributes(attributes)

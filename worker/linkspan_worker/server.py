@@ -12,7 +12,9 @@ from linkspan_process.logs import set_up_logs
 from linkspan_process.ports import address_of, take_port
 from linkspan_process.ready import ready_line
 from linkspan_process.telemetry import telemetry
+from linkspan_propagation import remove_contrib_patches
 from linkspan_worker.app import MCP_PATH, WorkerApp
+from linkspan_worker.caller_trust import CallerTrust
 from linkspan_worker.config import WorkerConfig
 from linkspan_worker.endpoint import McpEndpoint
 from linkspan_worker.http import HttpServer, HttpTimes
@@ -58,9 +60,20 @@ async def _serve(
     share_port: bool,
     stop: asyncio.Event,
 ) -> None:
+    # What opentelemetry-instrument has put there would trace calls a second time, or tunnels as calls.
+    remove_contrib_patches()
     listener = take_port(config.host, config.port, shared=share_port)
-    async with telemetry("linkspan-worker", environ, lean=config.tracing == "lean"):
-        sessions = SessionClient(config.session, retry_for_seconds=config.retry_for)
+    async with telemetry(
+        "linkspan-worker",
+        environ,
+        lean=config.tracing == "lean",
+        trusts_remote=config.caller_trace == "follow",
+    ):
+        sessions = SessionClient(
+            config.session,
+            retry_for_seconds=config.retry_for,
+            contrib=config.grpc_instrumentation == "contrib",
+        )
         endpoint = McpEndpoint(
             sessions,
             request_timeout_seconds=config.request_timeout,
@@ -70,6 +83,9 @@ async def _serve(
             routing_header=config.routing_header.lower(),
             loopback_only=is_loopback(config.host),
             allowed_origins=config.allowed_origins,
+            trust=CallerTrust(
+                links=config.caller_trace == "link", captured=sorted(config.capture_headers)
+            ),
         )
         app = WorkerApp(endpoint, sessions)
         try:

@@ -7,6 +7,7 @@ stub. Every failure leaves here as a `SessionCallError`.
 
 import secrets
 from collections.abc import Generator
+from functools import partial
 from typing import Final, NoReturn
 
 from linkspan.session.v1.session_pb2 import Message, MessageKind, Principal
@@ -46,17 +47,17 @@ _KEYS_AT_ONCE: Final = 128
 class SessionClient:
     """The session service, on however many session servers."""
 
-    def __init__(self, target: str, *, retry_for_seconds: float) -> None:
+    def __init__(self, target: str, *, retry_for_seconds: float, contrib: bool = False) -> None:
         """Make a client; it connects when it is first used, and again whenever it has to.
 
         Args:
             target: A gRPC target, such as `127.0.0.1:50051` or `dns:///sessions:50051`.
             retry_for_seconds: How long a request is sent again that fails again and again.
+            contrib: Whether opentelemetry-instrumentation-grpc traces the calls.
         """
-        placement = open_placement(target)
-        self._servers = Servers(
-            placement, OwnerRoutes(open_owner), retry_for_seconds, members=Members(target)
-        )
+        placement = open_placement(target, contrib=contrib)
+        owners = OwnerRoutes(partial(open_owner, contrib=contrib))
+        self._servers = Servers(placement, owners, retry_for_seconds, members=Members(target))
         self._readiness = Readiness(placement)
 
     async def init(self, session_id: str, principal: Principal, *, timeout_seconds: float) -> None:

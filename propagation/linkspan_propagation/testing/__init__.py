@@ -6,6 +6,7 @@ differs from a tree that is committed as text.
 Needs ``grpcio`` and ``opentelemetry-proto``, and no test framework.
 """
 
+from linkspan_propagation.testing.markers import without_markers
 from linkspan_propagation.testing.pictures import assert_picture, draw_picture
 from linkspan_propagation.testing.receiver import OtlpReceiver
 from linkspan_propagation.testing.spans import ExportedEvent, ExportedLink, ExportedSpan
@@ -21,4 +22,5 @@ __all__ = [
     "draw_picture",
     "draw_tree",
     "traces",
+    "without_markers",
 ]

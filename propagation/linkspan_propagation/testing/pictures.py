@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from linkspan_propagation.testing.spans import ExportedLink, ExportedSpan
-from linkspan_propagation.testing.trees import attribute_words, draw_tree, traces
+from linkspan_propagation.testing.trees import OPEN, attribute_words, draw_tree, traces
 
 _BRANCHES: Final = ("├─ ", "└─ ")
 _BELOW: Final = ("│  ", "   ")
@@ -129,6 +129,8 @@ class _Forest:
         if span.status_code != "UNSET":
             words.append(span.status_code)
         words += attribute_words(span, self._attributes)
+        if span.is_open:
+            words.append(OPEN)
         if span.parent_span_id and (span.trace_id, span.parent_span_id) not in self._by_id:
             words.append("<- parent is not here")
         return " ".join(words)

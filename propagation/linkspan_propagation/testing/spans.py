@@ -71,6 +71,7 @@ class ExportedSpan:
         service_name: ``service.name`` of the resource, or an empty string.
         resource: attributes of the resource, by name.
         scope_name: which library made the span.
+        is_open: whether it never came, and its start marker stands in its place, see ``markers``.
     """
 
     trace_id: str
@@ -89,6 +90,7 @@ class ExportedSpan:
     service_name: str = ""
     resource: Attributes = field(default_factory=dict[str, ExportedValue])
     scope_name: str = ""
+    is_open: bool = False
 
 
 def spans_of(request: ExportTraceServiceRequest) -> Iterator[ExportedSpan]:

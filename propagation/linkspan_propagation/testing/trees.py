@@ -3,22 +3,30 @@
 Pure. Below lies ``spans``; above lie tests. ``pictures`` draws what is the same in each run.
 
 Invariants: a drawing depends on the spans only, not on the order in which they arrived; every span
-is drawn exactly once, also where parents are missing or go round in a circle.
+is drawn exactly once, also where parents are missing or go round in a circle; a start marker stands
+in the place of the span that it tells of, and nowhere where that one came.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
+from linkspan_propagation.testing.markers import without_markers
 from linkspan_propagation.testing.spans import ExportedSpan
+
+OPEN: Final = "(began; its end never came)"
+"""What is drawn of a span of which only the start marker came."""
 
 _STATUS: Final = "rpc.response.status_code"
 
 
 def traces(spans: Iterable[ExportedSpan]) -> dict[str, list[ExportedSpan]]:
-    """Return the spans of each trace by trace id, each list in order of start."""
+    """Return the spans of each trace by trace id, each list in order of start.
+
+    Start markers are left out, or stand for their spans, which then have ``is_open``.
+    """
     by_trace: defaultdict[str, list[ExportedSpan]] = defaultdict(list)
-    for span in sorted(spans, key=_order):
+    for span in sorted(without_markers(spans), key=_order):
         by_trace[span.trace_id].append(span)
     return dict(by_trace)
 
@@ -47,12 +55,12 @@ def assert_one_trace(
 
     Whole means: one trace id; one root; each other span's parent is among the spans. A root is a
     span without a parent, or one whose parent's span id is in ``remote_parents``: spans of a client
-    that does not export.
+    that does not export. A span that never came counts as there if its start marker is.
 
     Raises:
         AssertionError: naming each broken edge, with a drawing of all that there is.
     """
-    ordered = sorted(spans, key=_order)
+    ordered = sorted(without_markers(spans), key=_order)
     problems = _problems(ordered, remote_parents)
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
@@ -152,6 +160,8 @@ def _line(span: ExportedSpan, attributes: Sequence[str], *, has_parent: bool) ->
     if span.status_code != "UNSET":
         words.append(span.status_code)
     words += attribute_words(span, attributes)
+    if span.is_open:
+        words.append(OPEN)
     words.append(f"id={span.span_id}")
     if span.parent_span_id and not has_parent:
         words.append(f"<- parent {span.parent_span_id} is not here")

@@ -5,6 +5,7 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.requirements import requirement
 
 from linkspan_propagation.baggage import MAX_BYTES, format_baggage, join_baggage, parse_baggage
 
@@ -14,11 +15,13 @@ tokens = st.text(
 values = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
+@requirement("propagation.baggage")
 @given(st.dictionaries(tokens, values, max_size=10))
 def test_what_is_formatted_parses_to_the_same(wanted: dict[str, str]) -> None:
     assert parse_baggage([",".join(format_baggage(wanted))]) == wanted
 
 
+@requirement("propagation.baggage")
 @given(st.dictionaries(tokens, values, max_size=10))
 def test_what_is_formatted_is_printable_ascii(wanted: dict[str, str]) -> None:
     text = ",".join(format_baggage(wanted))
@@ -38,10 +41,12 @@ def test_joining_keeps_a_prefix_that_fits(pairs: list[tuple[str, str]], room: in
     assert text.split(",") == whole[: text.count(",") + 1] or text == ""
 
 
+@requirement("propagation.baggage")
 def test_a_broken_member_is_left_out_and_the_others_stay() -> None:
     assert parse_baggage(['a=1,b,=2,c d=3,e="4",f=5']) == {"a": "1", "f": "5"}
 
 
+@requirement("propagation.baggage")
 def test_several_fields_are_one_list_in_which_the_last_value_counts() -> None:
     assert parse_baggage(["a=1,b=2", "a=3"]) == {"a": "3", "b": "2"}
 
@@ -54,6 +59,7 @@ def test_properties_are_read_over() -> None:
     assert parse_baggage(["a=1;ttl=5;secure,b=2"]) == {"a": "1", "b": "2"}
 
 
+@requirement("propagation.baggage")
 def test_values_are_percent_decoded_and_a_plus_is_a_plus() -> None:
     assert parse_baggage(["a=DF%2028,b=1+1,c=%C3%A9"]) == {"a": "DF 28", "b": "1+1", "c": "é"}
 
@@ -70,6 +76,7 @@ def test_a_key_that_cannot_be_written_is_left_out() -> None:
     assert format_baggage({"a b": "1", "c": "2", "": "3"}) == ["c=2"]
 
 
+@requirement("propagation.baggage")
 def test_what_lies_beyond_the_limit_of_bytes_is_left_out() -> None:
     long = "x" * (MAX_BYTES - 9)
     assert parse_baggage([f"a={long},b=1,c=2"]).keys() == {"a", "b"}

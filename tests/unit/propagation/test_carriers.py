@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
+from tests.requirements import requirement
 
 from linkspan_propagation import extract, extract_from_fields, inject, inject_into_fields
 from linkspan_propagation.carriers import METADATA_BUDGET_BYTES
@@ -87,6 +88,7 @@ def test_nothing_to_carry_leaves_metadata_as_they_are() -> None:
     assert inject_into_fields(Context()) == {}
 
 
+@requirement("propagation.one-traceparent")
 def test_exactly_one_traceparent_goes_out_whatever_stood_there() -> None:
     metadata = inject(
         (("traceparent", "old"), ("k", "1"), ("tracestate", "old=1"), ("traceparent", "older")),
@@ -116,10 +118,12 @@ def test_the_callers_baggage_stays_where_the_context_has_none() -> None:
     assert ("baggage", "a=1") in inject((("baggage", "a=1"),), context_of())
 
 
+@requirement("propagation.baggage")
 def test_baggage_travels_without_a_trace() -> None:
     assert inject(None, baggage.set_baggage("a", "1", Context())) == (("baggage", "a=1"),)
 
 
+@requirement("propagation.room")
 @given(
     st.integers(0, 3000),
     st.lists(st.integers(1, 250), max_size=32),
@@ -144,12 +148,14 @@ def test_metadata_stay_within_the_budget_and_keep_traceparent(
         assert sent_state == "" or len(sent_state) < METADATA_BUDGET_BYTES - len(sent_baggage)
 
 
+@requirement("propagation.room")
 def test_tracestate_goes_before_baggage_does() -> None:
     metadata = dict(inject(None, context_of([("k", "s" * 250)], {"b": "v" * 3800})))
     assert "tracestate" not in metadata
     assert len(str(metadata["baggage"])) == 3802
 
 
+@requirement("propagation.room")
 def test_traceparent_goes_out_where_the_caller_left_no_room() -> None:
     own = (("own", "x" * METADATA_BUDGET_BYTES),)
     assert inject(own, context_of([("a", "1")], {"b": "2"})) == (*own, ("traceparent", TRACEPARENT))
@@ -165,6 +171,7 @@ def test_a_malformed_last_traceparent_is_not_made_up_for_by_an_earlier_one() -> 
     assert not remote(received).is_valid
 
 
+@requirement("propagation.one-traceparent")
 def test_several_traceparent_headers_are_no_parent() -> None:
     received = extract_from_fields([TRACEPARENT, TRACEPARENT], ["a=1"], ["b=2"])
     assert not remote(received).is_valid
@@ -185,6 +192,7 @@ def test_several_tracestate_and_baggage_entries_are_one_list() -> None:
     assert dict(baggage.get_all(received)) == {"c": "3", "d": "4"}
 
 
+@requirement("propagation.tracestate")
 @pytest.mark.parametrize(
     "tracestate", ["broken", "a=1,a=2", ",".join(f"k{n}=v" for n in range(33))]
 )
@@ -202,6 +210,7 @@ def test_a_tracestate_key_of_level_2_that_opentelemetry_cannot_hold_is_left_out_
     assert not caplog.records
 
 
+@requirement("propagation.tracestate")
 def test_tracestate_without_traceparent_is_nothing() -> None:
     assert extract((("tracestate", "a=1"),)) == Context()
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.requirements import requirement
 
 from linkspan_propagation import TraceParent, format_traceparent, parse_traceparent
 
@@ -16,6 +17,7 @@ flags = st.integers(0, 255)
 hex_digits = st.sampled_from("0123456789abcdef")
 
 
+@requirement("propagation.traceparent")
 @given(trace_ids, span_ids, flags)
 def test_what_is_formatted_parses_to_the_same(trace_id: int, span_id: int, bits: int) -> None:
     assert parse_traceparent(format_traceparent(trace_id, span_id, bits)) == TraceParent(
@@ -31,11 +33,13 @@ def test_what_is_formatted_is_55_ascii_characters(trace_id: int, span_id: int, b
     assert text == text.lower()
 
 
+@requirement("propagation.traceparent")
 @given(st.text())
 def test_no_text_raises(text: str) -> None:
     parse_traceparent(text)
 
 
+@requirement("propagation.traceparent")
 @given(st.text(alphabet="0123456789abcdefABCDEF-. \t\n", max_size=70))
 def test_what_is_accepted_has_ids_and_known_flags(text: str) -> None:
     parent = parse_traceparent(text)
@@ -45,6 +49,7 @@ def test_what_is_accepted_has_ids_and_known_flags(text: str) -> None:
         assert 0 <= parent.flags <= 0x03
 
 
+@requirement("propagation.traceparent")
 @given(st.integers(0, 54), st.characters())
 def test_one_wrong_character_is_no_parent_or_another_valid_value(at: int, other: str) -> None:
     text = VALID[:at] + other + VALID[at + 1 :]
@@ -55,12 +60,14 @@ def test_one_wrong_character_is_no_parent_or_another_valid_value(at: int, other:
         assert parent is None
 
 
+@requirement("propagation.versions")
 @given(st.integers(1, 254), st.text(alphabet="0123456789abcdef-XYZ", max_size=20))
 def test_a_later_version_is_read_by_its_first_four_fields(version: int, rest: str) -> None:
     text = f"{version:02x}-{TRACE_ID}-{SPAN_ID}-01-{rest}"
     assert parse_traceparent(text) == TraceParent(int(TRACE_ID, 16), int(SPAN_ID, 16), 1)
 
 
+@requirement("propagation.traceparent")
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -94,6 +101,7 @@ def test_blanks_and_tabs_around_the_value_do_not_count() -> None:
     assert parse_traceparent(f" \t{VALID}\t ") == parse_traceparent(VALID) is not None
 
 
+@requirement("propagation.flags")
 def test_the_random_flag_is_kept_and_unknown_flags_are_not() -> None:
     parent = parse_traceparent(f"00-{TRACE_ID}-{SPAN_ID}-ff")
     assert parent is not None

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.requirements import requirement
 
 from linkspan_propagation.tracestate import (
     format_tracestate,
@@ -27,11 +28,13 @@ def _members(draw: st.DrawFn) -> list[tuple[str, str]]:
 members = _members()
 
 
+@requirement("propagation.tracestate")
 @given(members)
 def test_what_is_formatted_parses_to_the_same(wanted: list[tuple[str, str]]) -> None:
     assert list(parse_tracestate([format_tracestate(wanted)])) == wanted
 
 
+@requirement("propagation.tracestate")
 @given(members, st.integers(0, 32))
 def test_fields_split_at_a_comma_are_one_list(wanted: list[tuple[str, str]], cut: int) -> None:
     halves = [format_tracestate(wanted[:cut]), format_tracestate(wanted[cut:])]
@@ -43,6 +46,7 @@ def test_no_text_raises(texts: list[str]) -> None:
     assert len(parse_tracestate(texts)) <= 32
 
 
+@requirement("propagation.tracestate")
 @given(members, st.integers(-10, 2000))
 def test_shortening_keeps_a_prefix_that_fits(wanted: list[tuple[str, str]], room: int) -> None:
     text = shorten_tracestate(wanted, room)
@@ -53,6 +57,7 @@ def test_shortening_keeps_a_prefix_that_fits(wanted: list[tuple[str, str]], room
         assert len(format_tracestate(wanted[: len(kept) + 1])) > room
 
 
+@requirement("propagation.tracestate")
 def test_32_members_are_kept_and_33_are_not() -> None:
     many = [(f"k{number}", "v") for number in range(33)]
     assert len(parse_tracestate([format_tracestate(many[:32])])) == 32
@@ -63,6 +68,7 @@ def test_empty_members_and_blanks_do_not_count() -> None:
     assert parse_tracestate([" a=1 ,,\tb=2", "", " "]) == (("a", "1"), ("b", "2"))
 
 
+@requirement("propagation.tracestate")
 @pytest.mark.parametrize(
     "broken",
     [
@@ -86,10 +92,12 @@ def test_one_broken_member_costs_the_whole_list(broken: str) -> None:
     assert parse_tracestate(["a=1", broken]) == ()
 
 
+@requirement("propagation.tracestate")
 def test_a_key_that_comes_twice_costs_the_whole_list() -> None:
     assert parse_tracestate(["a=1,b=2", "a=3"]) == ()
 
 
+@requirement("propagation.tracestate")
 @pytest.mark.parametrize("key", ["1a", "a@b@c", f"k{'x' * 255}", "tenant@vendor", "a_-*/1"])
 def test_the_keys_of_level_2_are_accepted(key: str) -> None:
     assert parse_tracestate([f"{key}=v"]) == ((key, "v"),)

@@ -113,8 +113,15 @@ def _by_id(spans: Iterable[Span]) -> dict[str, Span]:
     for marker in markers:
         if marker.starts not in by_id:
             name = marker.name.removesuffix(MARKER_SUFFIX)
+            # The marker of a root is below it, for there is nothing beside a root.
+            parent_id = "" if marker.parent_id == marker.starts else marker.parent_id
             by_id[marker.starts] = replace(
-                marker, span_id=marker.starts, name=name, end_nanos=0, starts=""
+                marker,
+                span_id=marker.starts,
+                parent_id=parent_id,
+                name=name,
+                end_nanos=0,
+                starts="",
             )
     return by_id
 

@@ -204,13 +204,16 @@ def _received(span: OtlpSpan, service: str, instance: str, resource: str) -> Rec
     attributes = attributes_of(span.attributes)
     facts = facts_of(attributes)
     remote = bool(span.flags & _IS_REMOTE) if span.flags & _HAS_IS_REMOTE else None
+    kind = KINDS[span.kind] if 0 <= span.kind < len(KINDS) else KINDS[0]
+    if facts.starts and facts.started_kind in KINDS:
+        kind = facts.started_kind  # of what the marker stands for
     light = Span(
         trace_id=span.trace_id.hex(),
         span_id=span.span_id.hex(),
         # Some exporters write a root's parent as eight zeros.
         parent_id=span.parent_span_id.hex() if any(span.parent_span_id) else "",
         name=span.name[:_MAX_NAME_CHARS],
-        kind=KINDS[span.kind] if 0 <= span.kind < len(KINDS) else KINDS[0],
+        kind=kind,
         service=service,
         instance=instance,
         start_nanos=span.start_time_unix_nano,

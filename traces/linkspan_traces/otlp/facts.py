@@ -13,6 +13,9 @@ from linkspan_traces.otlp.values import Plain
 STARTS: Final = "linkspan.started.span_id"
 """On a start marker: the id, in hex, of the long operation that has begun."""
 
+STARTED_KIND: Final = "linkspan.started.kind"
+"""On a start marker: the kind of that operation's span, such as `SERVER`."""
+
 _SESSION: Final = ("mcp.session.id", "mcp.request.session_id")
 _METHOD: Final = ("mcp.method.name", "mcp.rpc.method")
 _TOOL: Final = ("gen_ai.tool.name", "mcp.tool.name")
@@ -33,6 +36,7 @@ class Facts:
     tool: str
     failure: str
     starts: str
+    started_kind: str
 
 
 def facts_of(attributes: Mapping[str, Plain]) -> Facts:
@@ -47,6 +51,7 @@ def facts_of(attributes: Mapping[str, Plain]) -> Facts:
         tool=_first(attributes, _TOOL),
         failure=failure,
         starts=_first(attributes, (STARTS,)).lower(),
+        started_kind=_first(attributes, (STARTED_KIND,)),
     )
 
 

@@ -83,6 +83,7 @@ class HttpExchange:
         "keep_alive",
         "method",
         "on_gone",
+        "own_fields",
         "path",
         "response_begun",
         "response_ended",
@@ -118,6 +119,8 @@ class HttpExchange:
         """Whether the client has gone away."""
         self.on_gone: Callable[[], None] | None = None
         """Called once when the client goes away before the response is complete."""
+        self.own_fields = ""
+        """Headers of the response as they are written, each with its line end; nothing checks them."""
         self.response_begun = False
         self.response_ended = False
         self._expects_continue = False
@@ -243,7 +246,9 @@ class HttpExchange:
         closing = "" if self.keep_alive else "connection: close\r\n"
         self.response_begun = True
         self._expects_continue = False
-        head = f"{_STATUS_LINES[status]}{_date_line()}{fields}{framing}{closing}\r\n"
+        head = (
+            f"{_STATUS_LINES[status]}{_date_line()}{self.own_fields}{fields}{framing}{closing}\r\n"
+        )
         return head.encode("latin-1")
 
     def _put(self, data: bytes) -> None:
