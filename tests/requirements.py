@@ -278,6 +278,11 @@ _ROWS: Final = (
         _OURS,
     ),
     (
+        "trace.trees",
+        "The trace of each kind of request, and of each kind of trouble, is as its picture has it.",
+        "docs/traces-of-requests.md",
+    ),
+    (
         "http.slow-body",
         "A body that does not arrive gets 408, and its connection is closed.",
         f"{_HTTP}#section-15.5.9",
