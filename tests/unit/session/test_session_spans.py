@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Span, StatusCode
+from tests.requirements import requirement
 from tests.unit.session.session_servers import ADA, BOB, Fleet, run
 
 from linkspan_session import session_spans
@@ -80,6 +81,7 @@ async def restored(
                 raise error
 
 
+@requirement("trace.sessions")
 @pytest.mark.parametrize(
     ("taken_over", "outcome"), [(None, "kept"), (False, "woken"), (True, "taken_over")]
 )
@@ -95,6 +97,7 @@ def test_how_a_session_came_is_told_on_its_span_and_on_the_requests(
     assert "a-session" not in str(said(restore))
 
 
+@requirement("trace.sessions")
 @pytest.mark.parametrize(
     ("error", "outcome", "error_type"),
     [
@@ -155,6 +158,7 @@ def test_another_principals_session_is_told_as_such(
 # --- what no request waits for -------------------------------------------------------------------
 
 
+@requirement("trace.sessions")
 def test_a_round_with_nothing_to_do_is_no_span(spans: Recorded) -> None:
     with chore("session.sleep") as done:
         done["sessions.asleep"] += 0
