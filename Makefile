@@ -12,7 +12,7 @@ ARGS ?=
 # How many test files run at once: most wait for processes that they have started.
 WORKERS ?= 3
 
-.PHONY: help run test test-fast bench bench-regress bench-conformance bench-propagation bench-sessions \
+.PHONY: help run test test-fast pictures bench bench-regress bench-conformance bench-propagation bench-sessions \
 	bench-tracing bench-tunnel lint format proto proto-check lock clean
 .DEFAULT_GOAL := help
 
@@ -27,6 +27,11 @@ test: $(VENV)/dev.stamp ## Run all tests.
 
 test-fast: $(VENV)/dev.stamp ## Run the tests that start no process.
 	$(BIN)/python -m pytest tests/unit tests/bench $(ARGS)
+
+# CI must never draw what it is to compare with: there the variable below does nothing.
+pictures: $(VENV)/dev.stamp ## Draw the traces in tests/trees/pictures anew, to be looked at and committed.
+	REDRAW_PICTURES=1 $(BIN)/python -m pytest -q tests/trees -k 'not page' $(ARGS)
+	$(BIN)/python -m tests.trees.render_page
 
 bench: $(VENV)/dev.stamp ## Compare Linkspan with its peers (about 20 minutes); ARGS=--quick for a smoke run.
 	$(BIN)/python -m bench.compare $(ARGS)

@@ -281,6 +281,16 @@ _ROWS: Final = (
         _OURS,
     ),
     (
+        "trace.sessions",
+        "A trace says how its session came into memory, or why not; a round that did nothing is none.",
+        "docs/tracing.md",
+    ),
+    (
+        "trace.trees",
+        "The trace of each kind of request, and of each kind of trouble, is as its picture has it.",
+        "docs/traces-of-requests.md",
+    ),
+    (
         "http.slow-body",
         "A body that does not arrive gets 408, and its connection is closed.",
         f"{_HTTP}#section-15.5.9",

@@ -111,13 +111,14 @@ class RunningCalls:
         self._running.add(running)
         return running
 
-    def stop(self, request_id: RequestId, answer: Failed) -> None:
-        """Stop what runs under an id; an id that nothing runs under is no error."""
+    def stop(self, request_id: RequestId, answer: Failed) -> list[RunningCall]:
+        """Stop what runs under an id, and return it; an id that nothing runs under is no error."""
         exact = [each for each in self._running if each.request.id == request_id]
         # Clients that write 7 as "7" are known.
         loose = [each for each in self._running if str(each.request.id) == str(request_id)]
         for running in exact or loose:
             running.stop(answer)
+        return exact or loose
 
     def stop_all(self, answer: Stopped) -> None:
         """Stop everything."""

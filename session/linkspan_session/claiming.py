@@ -20,6 +20,7 @@ from linkspan_session.lease import Lease
 from linkspan_session.life import Event, state_of
 from linkspan_session.ownership import Move, Probed, decide
 from linkspan_session.probing import probe
+from linkspan_session.session_spans import tell_claimed, tell_step
 from linkspan_session.store import Found, SessionId, SessionRecord, SessionStore
 
 logger = logging.getLogger(__name__)
@@ -78,9 +79,11 @@ class Claimant:
                 case Move.PROBE:
                     probed = await probe(owner)
                     logger.info("a worker could not reach %s; it %s", owner, probed.value)
+                    tell_step("owner.probed", outcome=probed.value)
                     if probed is Probed.REFUSES:
                         await self._lease.take_from(owner)
                 case Move.WAIT:
+                    tell_step("lease.awaited")
                     found = await self._wait_for_lease(found, wait_until)
                 case Move.CLAIM:
                     await check_may_claim(found)
@@ -92,6 +95,8 @@ class Claimant:
 
     async def _claim(self, seen: SessionRecord) -> SessionRecord | None:
         claimed = await self._store.claim(seen.session_id, self._lease.node, seen_epoch=seen.epoch)
+        if claimed is not None:
+            tell_claimed(taken_over=bool(seen.owner), epoch=claimed.epoch)
         if claimed is not None and seen.owner:
             logger.info(
                 "took session %s over from %s; epoch %d",

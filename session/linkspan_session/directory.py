@@ -33,6 +33,7 @@ from linkspan_session.errors import (
 from linkspan_session.kernel import HostedServer
 from linkspan_session.lease import Lease
 from linkspan_session.live import LiveSession, StreamSettings
+from linkspan_session.session_spans import is_match, restoring, tell_found
 from linkspan_session.store import (
     Changes,
     Closed,
@@ -206,9 +207,9 @@ class SessionDirectory:
             await self._lease.ensure()
         live = self._live.get(session_id)
         if live is None or live.doubtful or (self._draining and live.unused):
-            async with self._behind_door(session_id):
+            async with restoring(session_id), self._behind_door(session_id):
                 live = await self._find_behind_door(session_id, principal, unreachable_owner)
-        if live.record.principal != principal:
+        if not tell_found(live.since_seconds, owner_match=live.record.principal == principal):
             raise SessionNotFoundError
         live.users += 1
         try:
@@ -236,7 +237,7 @@ class SessionDirectory:
     ) -> LiveSession:
         live = self._live.get(session_id)
         if live is not None:
-            if live.record.principal != principal:
+            if not is_match(owner_match=live.record.principal == principal):
                 raise SessionNotFoundError
             if self._draining and live.unused and await self._leave_alone(live):
                 live.hand_over_listening(DrainingError())
@@ -245,7 +246,7 @@ class SessionDirectory:
                 return live  # whoever came first has found it
         lapses = self._lease.lapses
         found = await self._store.get(session_id)
-        if found is None or found.record.principal != principal:
+        if found is None or not is_match(owner_match=found.record.principal == principal):
             raise SessionNotFoundError
         if live is not None and self._live.get(session_id) is live:
             if found.record.owner == live.record.owner and found.record.epoch == live.record.epoch:

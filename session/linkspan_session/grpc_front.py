@@ -14,6 +14,7 @@ from linkspan.session.v1.session_service_pb2_grpc import add_SessionServiceServi
 from linkspan_session.host import SessionHost
 from linkspan_session.listener import SERVICE_NAME, Listener
 from linkspan_session.servicer import SessionServicer
+from linkspan_session.session_spans import draining
 
 _HANG_UP_SECONDS: Final = 1.0
 """How long the last answers may take to leave."""
@@ -61,9 +62,11 @@ class GrpcFront:
         Args:
             grace_seconds: How long what runs may take to end.
         """
-        await self._health.enter_graceful_shutdown()
-        await self._host.drain(grace_seconds)
-        await self._sessions.stop(grace=_HANG_UP_SECONDS)
+        live = self._host.sessions.live()
+        with draining(len(live), sum(len(each.calls) for each in live)):
+            await self._health.enter_graceful_shutdown()
+            await self._host.drain(grace_seconds)
+            await self._sessions.stop(grace=_HANG_UP_SECONDS)
 
     async def _tell(self) -> None:
         response = health_pb2.HealthCheckResponse

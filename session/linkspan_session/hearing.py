@@ -10,6 +10,7 @@ import logging
 from typing import Final
 
 from linkspan_contract.envelope import Notification, Response, is_request_id
+from linkspan_propagation import inject_into_fields
 from linkspan_session.answers import CANCELLED, HeaderPairs
 from linkspan_session.errors import TooManyRequestsError
 from linkspan_session.exchange import Exchange
@@ -66,29 +67,32 @@ class Hearing:
                 that is known to do no harm.
 
         Returns:
-            The traceparent of the span that asked what it answers; empty if it answers nothing.
+            The traceparent of the span that asked what it answers, or of the request that it
+            cancels; empty for neither.
 
         Raises:
             TooManyRequestsError: As many are being handled as may be.
         """
         if isinstance(envelope, Response):
             return live.asks.take(envelope) or ""
+        about = ""
         match envelope:
             case Notification("notifications/cancelled", {"requestId": request_id}) if (
                 is_request_id(request_id)
             ):
-                live.calls.stop(request_id, CANCELLED)
+                for stopped in live.calls.stop(request_id, CANCELLED):
+                    about = stopped.context.run(inject_into_fields).get("traceparent", "")
             case Notification("notifications/initialized"):
                 await _mark_initialized(live)
             case _:
                 pass
         if again and envelope.method not in HARMLESS_NOTIFICATIONS:
             logger.info("%s may have been heard before and is not heard again", envelope.method)
-            return ""
+            return about
         if live.users > self._max_at_once:
             raise TooManyRequestsError
         self._start(live, envelope, headers)
-        return ""
+        return about
 
     def stop(self) -> None:
         """Cancel what is being handled."""

@@ -7,6 +7,7 @@ done the next time.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -16,6 +17,8 @@ from linkspan_session.directory import SessionDirectory
 from linkspan_session.errors import SessionMovedError, StoreUnavailableError
 from linkspan_session.lease import Lease
 from linkspan_session.life import KEEP_CLOSED_MILLIS
+from linkspan_session.live import LiveSession
+from linkspan_session.session_spans import SLEEP, SWEEP, chore
 from linkspan_session.store import NodeLoad, SessionStore
 
 logger = logging.getLogger(__name__)
@@ -29,6 +32,10 @@ _IDLE_TO_MOVE_SECONDS: Final = 1.0
 """How long a session must have been idle before it is moved for the sake of balance."""
 
 _MOVED_A_ROUND: Final = 256
+
+_ASLEEP: Final = "sessions.asleep"
+_MOVED: Final = "sessions.moved"
+_SWEPT: Final = "sessions.swept"
 
 
 class Housekeeping:
@@ -84,36 +91,45 @@ class Housekeeping:
         if self._lease.peers is not self._weighed:  # what is known of the others is known anew
             self._weighed = self._lease.peers
             self._too_many = excess(self._lease.node, self._weighed)
-        moved = 0
-        for live in self._sessions.live():
-            if not self._lease.store_answers:  # each would wait for it in turn
-                return
-            idle_seconds = now - live.used_at
-            if not live.idle:
-                with suppress(SessionMovedError):  # the directory has let go of it
-                    await self._sessions.touch(live)
-            elif idle_seconds >= self._sleep_after_seconds:
-                self._too_many -= await self._sessions.sleep(live)
-            elif (
-                self._too_many > 0
-                and moved < _MOVED_A_ROUND
-                and idle_seconds >= _IDLE_TO_MOVE_SECONDS
-                and await self._sessions.sleep(live, shed=True)
-            ):
-                moved += 1
-                self._too_many -= 1
+        with chore(SLEEP) as done:
+            for live in self._sessions.live():
+                if not self._lease.store_answers:  # each would wait for it in turn
+                    return
+                await self._tend_one(live, now - live.used_at, done)
+
+    async def _tend_one(self, live: LiveSession, idle_seconds: float, done: Counter[str]) -> None:
+        if not live.idle:
+            with suppress(SessionMovedError):  # the directory has let go of it
+                await self._sessions.touch(live)
+        elif idle_seconds >= self._sleep_after_seconds:
+            asleep = await self._sessions.sleep(live)
+            self._too_many -= asleep
+            done[_ASLEEP] += asleep
+        elif (
+            self._too_many > 0
+            and done[_MOVED] < _MOVED_A_ROUND
+            and idle_seconds >= _IDLE_TO_MOVE_SECONDS
+            and await self._sessions.sleep(live, shed=True)
+        ):
+            done[_MOVED] += 1
+            self._too_many -= 1
 
     async def sweep(self) -> None:
         """Let expire what is due, whoever has it."""
         try:
-            while True:
-                now = self._now_millis()
-                done = await self._store.expire(
-                    now, keep_until_millis=now + KEEP_CLOSED_MILLIS, limit=_SWEEP_LIMIT
-                )
-                if done:
-                    logger.info("%d sessions expired, or were removed", done)
-                if done < _SWEEP_LIMIT:
-                    return
+            with chore(SWEEP) as done:
+                await self._sweep(done)
         except StoreUnavailableError:
             logger.debug("sessions expire later: the store does not answer")
+
+    async def _sweep(self, done: Counter[str]) -> None:
+        while True:
+            now = self._now_millis()
+            swept = await self._store.expire(
+                now, keep_until_millis=now + KEEP_CLOSED_MILLIS, limit=_SWEEP_LIMIT
+            )
+            done[_SWEPT] += swept
+            if swept:
+                logger.info("%d sessions expired, or were removed", swept)
+            if swept < _SWEEP_LIMIT:
+                return

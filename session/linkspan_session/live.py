@@ -7,6 +7,7 @@ holds no task and no stream.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -125,6 +126,8 @@ class LiveSession:
         """When it was last used, in milliseconds since the Unix epoch."""
         self.used_at = 0.0
         """When it was last used, in seconds of the event loop's clock."""
+        self.since_seconds = time.monotonic()
+        """When it came into memory, by `time.monotonic`."""
         self._tasks = tasks
         self._settings = settings
         self._now_millis = now_millis
@@ -329,7 +332,8 @@ class LiveSession:
         if self._never_listened and not create:
             return None
         if create:
-            described = listening_stream_record(session_id, self._now_millis())
+            opener = inject_into_fields().get("traceparent", "")
+            described = listening_stream_record(session_id, opener, self._now_millis())
             await self.journal.commit(Changes(streams=(described,)))
         record = await self.journal.get_stream(stream_id)
         if record is None:

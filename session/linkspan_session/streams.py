@@ -420,6 +420,8 @@ def call_stream_record(
     )
 
 
-def listening_stream_record(session_id: SessionId, now_millis: int) -> StreamRecord:
+def listening_stream_record(
+    session_id: SessionId, traceparent: str, now_millis: int
+) -> StreamRecord:
     """Describe a session's listening stream, before it is on record."""
-    return StreamRecord(session_id, listening_stream_id(session_id), None, "", now_millis)
+    return StreamRecord(session_id, listening_stream_id(session_id), None, traceparent, now_millis)

@@ -221,7 +221,10 @@ do unknown-method
         ("add", TOOL_CALL.format(do="add", tool="add")),
         ("fail", TOOL_CALL.format(do="fail", tool="fail")),
         ("cancel", TOOL_CALL.format(do="cancel", tool="count")),
-        ("unknown-session", "do unknown-session\n  mcp.request\n    McpSession.handleRequest"),
+        (
+            "unknown-session",
+            "do unknown-session\n  mcp.request\n    McpSession.handleRequest\n      session.restore",
+        ),
         (
             "unknown-method",
             "do unknown-method\n  mcp.request\n    McpSession.handleRequest\n      no/such/method",

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan_propagation.testing import (
+    ExportedEvent,
     ExportedLink,
     ExportedSpan,
     assert_picture,
@@ -68,6 +69,50 @@ def test_a_picture_has_names_kinds_edges_status_and_links() -> None:
 def test_a_picture_has_the_attributes_that_were_asked_for_in_their_order() -> None:
     picture = draw_picture([span(1, name="x")], attributes=["list", "missing", "n"])
     assert picture == "trace 1\n  x INTERNAL [s] list=('a', 'b') n=1"
+
+
+def test_a_picture_has_details_and_events_below_a_span_and_equal_events_once() -> None:
+    events = tuple(
+        ExportedEvent(name, at, {"reason": reason, "attempt": at})
+        for at, (name, reason) in enumerate(
+            [("again", "gone"), ("other", "x"), ("again", "gone"), ("again", "busy")]
+        )
+    )
+    spans = [replace(REQUEST, events=events, links=(link(REQUEST),)), span(2, 1, "b")]
+    picture = draw_picture(spans, details=["method", "n"], events={"again": ["reason"]})
+    assert picture.splitlines() == [
+        "trace 1",
+        "  request INTERNAL [s] ERROR",
+        "  │  method=request",
+        "  │  n=1",
+        "  │  * again reason=gone",
+        "  │  * again reason=busy",
+        "  │  ~> linked to request [s] of trace 1",
+        "  └─ b INTERNAL [s]",
+        "        method=b",
+        "        n=2",
+    ]
+
+
+@pytest.mark.parametrize("values", [("f3", "0a"), ("0a", "f3")])
+def test_what_differs_from_run_to_run_is_numbered_in_the_order_of_the_picture(
+    values: tuple[str, str],
+) -> None:
+    of_one, of_other = ({"session": value} for value in values)
+    spans = [
+        replace(span(1, name="z"), attributes=of_one),
+        replace(span(2, 1, "b"), attributes=of_other),
+        replace(span(3, 1, "c"), attributes=of_one),
+        replace(span(4, name="a", trace_id=OTHER), attributes=of_other),
+    ]
+    assert draw_picture(spans, attributes=["session"], varying={"session": "s"}).splitlines() == [
+        "trace 1",
+        "  a INTERNAL [s] session=s 1",
+        "trace 2",
+        "  z INTERNAL [s] session=s 2",
+        "  ├─ b INTERNAL [s] session=s 1",
+        "  └─ c INTERNAL [s] session=s 2",
+    ]
 
 
 @st.composite

@@ -173,7 +173,7 @@ class McpEndpoint:
             span.client_gone()
         finally:
             otel_context.detach(token)
-            span.end(relay.reply.status)
+            span.end(relay.reply.status, relay.reply.content_type)
 
     async def _arrive(self, exchange: HttpExchange, headers: Headers) -> _Arrival:
         rebinding = refuse_rebinding(

@@ -39,7 +39,7 @@ class ReaderStalledError(ClientGoneError):
 class Reply:
     """One HTTP response being written, by one of `json`, `empty` and `begin_stream`."""
 
-    __slots__ = ("_exchange", "_stall_seconds", "ended", "status", "streaming")
+    __slots__ = ("_exchange", "_stall_seconds", "content_type", "ended", "status", "streaming")
 
     def __init__(self, exchange: HttpExchange, *, stall_seconds: float) -> None:
         """Make a reply.
@@ -52,6 +52,8 @@ class Reply:
         self._stall_seconds = stall_seconds
         self.status: int | None = None
         """The HTTP status, once it has been sent."""
+        self.content_type = ""
+        """What kind of body was sent; empty for none."""
         self.streaming = False
         """Whether an event stream has begun."""
         self.ended = False
@@ -60,6 +62,7 @@ class Reply:
     async def json(self, status: int, text: str, headers: HeaderPairs = ()) -> None:
         """Send a JSON body and be done."""
         self.status = status
+        self.content_type = JSON
         self.ended = True
         self._exchange.respond(status, (_JSON_TYPE, *headers), text.encode())
         if self._exchange.write_paused:
@@ -77,6 +80,7 @@ class Reply:
     async def begin_stream(self, headers: HeaderPairs = ()) -> None:
         """Commit to an event stream; its headers are on their way at once: clients wait for them."""
         self.status = 200
+        self.content_type = EVENT_STREAM
         self.streaming = True
         self._exchange.begin(200, (*_STREAM_HEADERS, *headers))
 

@@ -25,12 +25,19 @@ from linkspan_worker.caller_trust import CallerTrust, apart, captured_headers
 from linkspan_worker.failures import Refusal
 from linkspan_worker.headers import Headers
 from linkspan_worker.http import HttpExchange
+from linkspan_worker.message_attributes import (
+    answer_attributes,
+    client_attributes,
+    modern_client_attributes,
+    response_attributes,
+)
 
 SPAN_NAME: Final = "mcp.request"
 
 Attributes: TypeAlias = dict[str, AttributeValue]
 
 _MAX_VALUE_CHARS: Final = 256
+_META: Final = "_meta"
 _SERVER_FAULT: Final = 500
 
 _tracer: Final = trace.get_tracer("linkspan.worker")
@@ -112,14 +119,15 @@ class RequestSpan:
         """Say that the client went away before its answer was out."""
         self.span.set_attribute("error.type", "client_disconnected")
 
-    def end(self, status: int | None) -> None:
+    def end(self, status: int | None, content_type: str = "") -> None:
         """End the span.
 
         Args:
             status: The HTTP status; None if none was sent.
+            content_type: What kind of body was sent; empty for none.
         """
         if status is not None:
-            self.span.set_attribute("http.response.status_code", status)
+            self.span.set_attributes(response_attributes(status, content_type))
             if status >= _SERVER_FAULT:  # a client's fault is no error of a server's span
                 self.span.set_status(StatusCode.ERROR)
         self.span.end()
@@ -215,6 +223,7 @@ def _shown_names(names: tuple[str, ...]) -> tuple[str, ...]:
 def _add_envelope_attributes(attributes: Attributes, envelope: Envelope) -> None:
     if isinstance(envelope, Response):
         attributes["mcp.rpc.id"] = str(envelope.id)[:_MAX_VALUE_CHARS]
+        attributes.update(answer_attributes(envelope))
         return
     method = envelope.method[:_MAX_VALUE_CHARS]
     attributes["mcp.rpc.method"] = attributes["mcp.method.name"] = method
@@ -229,22 +238,6 @@ def _add_envelope_attributes(attributes: Attributes, envelope: Envelope) -> None
         shown = target.partition("?")[0] if parameter == "uri" else target
         attributes[attribute] = shown[:_MAX_VALUE_CHARS]
     if envelope.method == "initialize":
-        attributes.update(_client_attributes(params))
-
-
-def _client_attributes(params: JsonObject) -> Attributes:
-    attributes: Attributes = {}
-    version: object = params.get("protocolVersion")
-    if isinstance(version, str):
-        attributes["mcp.client.protocol_version"] = version[:_MAX_VALUE_CHARS]
-    info: object = params.get("clientInfo")
-    if isinstance(info, dict):
-        for key in ("name", "version", "title"):
-            value: object = cast("JsonObject", info).get(key)
-            if isinstance(value, str):
-                attributes[f"mcp.client.{key}"] = value[:_MAX_VALUE_CHARS]
-    capabilities: object = params.get("capabilities")
-    if isinstance(capabilities, dict):
-        keys = sorted(cast("JsonObject", capabilities))
-        attributes["mcp.client.capability.keys"] = [key[:_MAX_VALUE_CHARS] for key in keys[:32]]
-    return attributes
+        attributes.update(client_attributes(params))
+    elif _META in params:
+        attributes.update(modern_client_attributes(params[_META]))

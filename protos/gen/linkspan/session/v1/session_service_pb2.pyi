@@ -451,8 +451,8 @@ class Accepted(_message.Message):
 
     LINKED_TRACEPARENT_FIELD_NUMBER: _builtins.int
     linked_traceparent: _builtins.str
-    """The W3C traceparent of the span that asked what the response answers, to link to. Empty if the
-    message answers nothing. At most 55 characters.
+    """The W3C traceparent of the span that asked what the response answers, or of the request that the
+    notification cancels, to link to. Empty if there is neither. At most 55 characters.
     """
     def __init__(
         self,
