@@ -211,6 +211,16 @@ class Stage:
 
         self.receiver.wait_for(are_there, WAIT_SECONDS, "what became of each request")
 
+    def wait_until_marked(self, *names: str) -> None:
+        """Wait until open spans of these names have start markers, which a kill leaves."""
+        assert self._watch is not None
+        watch = self._watch
+
+        def are_known(spans: list[ExportedSpan]) -> bool:
+            return {span.name for span in watch.spans(spans) if span.is_open} >= set(names)
+
+        self.receiver.wait_for(are_known, WAIT_SECONDS, f"markers of {names}")
+
     # --- clients ---------------------------------------------------------------------------------
 
     @contextmanager

@@ -213,6 +213,7 @@ def test_a_server_that_drains_is_drawn(troupe: Troupe) -> None:
 def test_a_harmless_call_that_is_made_again_is_drawn(troupe: Troupe) -> None:
     with troupe.session() as session, troupe.stage.watch("retry"):
         answer = troupe.begin(session, "look", "again")
+        troupe.stage.wait_until_marked("McpSession.handleRequest", "tools/call look")
         troupe.kill_first()
         troupe.let_go("again")
         structured(answer.result(15))
@@ -222,6 +223,7 @@ def test_a_harmless_call_that_is_made_again_is_drawn(troupe: Troupe) -> None:
 def test_a_session_server_that_is_killed_is_drawn(troupe: Troupe) -> None:
     with troupe.session() as session, troupe.stage.watch("session-server-killed"):
         answer = troupe.begin(session, "work", "lost")
+        troupe.stage.wait_until_marked("McpSession.handleRequest", "tools/call work")
         troupe.kill_first()
         assert answer.result(15).json()["error"]["code"] == LOST
 
@@ -233,6 +235,7 @@ def test_a_worker_that_is_killed_is_drawn(troupe: Troupe) -> None:
     with troupe.session(known=False) as session, troupe.stage.watch("worker-killed"):
         session.address = mortal
         answer = troupe.begin(session, "work", "orphaned")
+        troupe.stage.wait_until_marked("mcp.request")
         worker.signal(signal.SIGKILL)
         assert worker.wait() == KILLED
         assert isinstance(answer.exception(15), httpx2.TransportError)
