@@ -21,6 +21,7 @@ from linkspan_session.life import Event, state_of
 from linkspan_session.ownership import Move, Probed, decide
 from linkspan_session.probing import probe
 from linkspan_session.store import Found, SessionId, SessionRecord, SessionStore
+from linkspan_session.tallies import tallies
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +93,8 @@ class Claimant:
 
     async def _claim(self, seen: SessionRecord) -> SessionRecord | None:
         claimed = await self._store.claim(seen.session_id, self._lease.node, seen_epoch=seen.epoch)
+        if claimed is not None:
+            tallies.claim(seen)
         if claimed is not None and seen.owner:
             logger.info(
                 "took session %s over from %s; epoch %d",

@@ -17,6 +17,7 @@ from linkspan_session.errors import SessionMovedError, StoreUnavailableError
 from linkspan_session.lease import Lease
 from linkspan_session.life import KEEP_CLOSED_MILLIS
 from linkspan_session.store import NodeLoad, SessionStore
+from linkspan_session.tallies import tallies
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +112,7 @@ class Housekeeping:
                 done = await self._store.expire(
                     now, keep_until_millis=now + KEEP_CLOSED_MILLIS, limit=_SWEEP_LIMIT
                 )
+                tallies.swept += done
                 if done:
                     logger.info("%d sessions expired, or were removed", done)
                 if done < _SWEEP_LIMIT:

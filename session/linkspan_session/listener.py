@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import grpc
+from opentelemetry.metrics import MeterProvider
 
 from linkspan.session.v1 import session_service_pb2 as service
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
@@ -66,20 +67,27 @@ class Listener:
     advertised: str
 
 
-def listen(host: str, port: int, *, advertise: str) -> Listener:
+def listen(
+    host: str, port: int, *, advertise: str, meter_provider: MeterProvider | None = None
+) -> Listener:
     """Take the port.
 
     Args:
         host: An address of this machine, or of all of them.
         port: The port; 0 takes a free one.
         advertise: Where others reach it; empty for where it listens.
+        meter_provider: Where it is recorded how long calls take; None for nowhere.
 
     Raises:
         StartError: The port cannot be had, or nobody could reach it.
     """
     server = grpc.aio.server(options=_CHANNEL_OPTIONS)
     sessions = traced_server(
-        TunnelServer(server, limits=_TUNNEL_LIMITS), span_names=SPAN_NAMES, record=_is_ours
+        TunnelServer(server, limits=_TUNNEL_LIMITS),
+        span_names=SPAN_NAMES,
+        record=_is_ours,
+        metrics=meter_provider is not None,
+        meter_provider=meter_provider,
     )
     check_port(host, port)  # gRPC itself would not say why it cannot have it
     try:

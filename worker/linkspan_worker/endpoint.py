@@ -51,6 +51,7 @@ from linkspan_worker.session_client import (
     SessionClient,
 )
 from linkspan_worker.signals import Signal
+from linkspan_worker.subject import set_subject
 
 logger = logging.getLogger(__name__)
 
@@ -157,6 +158,7 @@ class McpEndpoint:
             liveliness=self._liveliness,
         )
         token = otel_context.attach(span.context)
+        set_subject(headers, arrival.envelope, span.context)
         try:
             await self._answer(arrival, relay)
         except ClientGoneError:

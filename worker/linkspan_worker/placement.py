@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
 
 import grpc
+from opentelemetry.metrics import MeterProvider
 
 from linkspan.session.v1.session_service_pb2_grpc import SessionServiceStub
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
-from linkspan_propagation import traced_channel
+from linkspan_propagation import ClientOptions, traced_channel
 from linkspan_tunnel import NotBegunError, TunnelChannel, TunnelLimits
 
 if TYPE_CHECKING:
@@ -112,20 +113,31 @@ class _Call(Protocol):
 class Route:
     """A channel, the tunnel through it, and the stubs over both."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, tunnels: bool = False) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        tunnels: bool = False,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
         """Make a route; connects when it is used.
 
         Args:
             channel: The channel.
             tunnels: Whether calls go through a tunnel while there is one: all to the same server.
+            meter_provider: Where it is recorded how long calls take; None for nowhere.
         """
         self.channel = channel
-        self._plain: Stub = SessionServiceStub(traced_channel(channel))
+        options: ClientOptions = {
+            "metrics": meter_provider is not None,
+            "meter_provider": meter_provider,
+        }
+        self._plain: Stub = SessionServiceStub(traced_channel(channel, **options))
         self._tunnel = TunnelChannel(channel, limits=_TUNNEL_LIMITS) if tunnels else None
         self._through: Stub = (
             self._plain
             if self._tunnel is None
-            else SessionServiceStub(traced_channel(self._tunnel))
+            else SessionServiceStub(traced_channel(self._tunnel, **options))
         )
         self.users = 0
         """How many calls, and waits for a connection, are under way."""
@@ -182,15 +194,17 @@ class Route:
         self.used_at = time.monotonic()
 
 
-def open_placement(target: str) -> Route:
+def open_placement(target: str, *, meter_provider: MeterProvider | None = None) -> Route:
     """Open the way to all session servers behind a gRPC target; connects when it is used."""
     os.environ[_HASH_KEY_SWITCH] = "true"
-    return Route(grpc.aio.insecure_channel(target, options=_PLACEMENT_OPTIONS))
+    channel = grpc.aio.insecure_channel(target, options=_PLACEMENT_OPTIONS)
+    return Route(channel, meter_provider=meter_provider)
 
 
-def open_owner(address: str) -> Route:
+def open_owner(address: str, *, meter_provider: MeterProvider | None = None) -> Route:
     """Open the way to the one session server at an address; connects when it is used."""
-    return Route(grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS), tunnels=True)
+    channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+    return Route(channel, tunnels=True, meter_provider=meter_provider)
 
 
 def routed(key: str) -> tuple[tuple[str, str], ...]:

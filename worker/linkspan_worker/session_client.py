@@ -6,7 +6,10 @@ stub. Every failure leaves here as a `SessionCallError`.
 """
 
 import secrets
+from functools import partial
 from typing import Final
+
+from opentelemetry.metrics import MeterProvider
 
 from linkspan.session.v1.session_pb2 import Message, MessageKind, Principal
 from linkspan.session.v1.session_service_pb2 import (
@@ -43,16 +46,26 @@ _KEY_BYTES: Final = 16
 class SessionClient:
     """The session service, on however many session servers."""
 
-    def __init__(self, target: str, *, retry_for_seconds: float) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        retry_for_seconds: float,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
         """Make a client; it connects when it is first used, and again whenever it has to.
 
         Args:
             target: A gRPC target, such as `127.0.0.1:50051` or `dns:///sessions:50051`.
             retry_for_seconds: How long a request is sent again that fails again and again.
+            meter_provider: Where it is recorded how long calls take; None for nowhere.
         """
-        placement = open_placement(target)
+        placement = open_placement(target, meter_provider=meter_provider)
         self._servers = Servers(
-            placement, OwnerRoutes(open_owner), retry_for_seconds, members=Members(target)
+            placement,
+            OwnerRoutes(partial(open_owner, meter_provider=meter_provider)),
+            retry_for_seconds,
+            members=Members(target),
         )
         self._readiness = Readiness(placement)
 

@@ -87,6 +87,7 @@ class HttpExchange:
         "response_begun",
         "response_ended",
         "server",
+        "status",
     )
 
     def __init__(
@@ -120,6 +121,8 @@ class HttpExchange:
         """Called once when the client goes away before the response is complete."""
         self.response_begun = False
         self.response_ended = False
+        self.status: int | None = None
+        """The status of the response, once that has begun."""
         self._expects_continue = False
         self._pieces: list[bytes] = []
         self._held = 0
@@ -242,6 +245,7 @@ class HttpExchange:
             self.keep_alive = False
         closing = "" if self.keep_alive else "connection: close\r\n"
         self.response_begun = True
+        self.status = status
         self._expects_continue = False
         head = f"{_STATUS_LINES[status]}{_date_line()}{fields}{framing}{closing}\r\n"
         return head.encode("latin-1")
