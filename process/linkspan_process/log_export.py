@@ -25,7 +25,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from linkspan_process.errors import StartError
 from linkspan_process.logs import LogFields, fields_of
-from linkspan_process.metrics.catalog import Metric
+from linkspan_process.metrics.of_telemetry import DROPPED_LOGS
 from linkspan_process.signals import SignalSettings, resource_attributes
 
 if TYPE_CHECKING:
@@ -33,14 +33,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord
     from opentelemetry.sdk._logs.export import LogRecordExporter
     from opentelemetry.sdk.resources import Resource
-
-DROPPED_LOGS: Final = Metric(
-    "linkspan.telemetry.dropped_logs",
-    "counter",
-    "{record}",
-    "Log records that did not reach where they were to go.",
-    ("reason",),
-)
 
 _QUEUE_RECORDS: Final = 2048
 _BATCH_RECORDS: Final = 512

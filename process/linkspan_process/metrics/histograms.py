@@ -5,8 +5,8 @@ hands out such histograms and the SDK's own instruments for all else. Above lie 
 the services and `linkspan_propagation`; below lies the SDK.
 
 Invariants: a histogram has at most `_MAX_SERIES` combinations of attributes, what is over them is
-counted together; one exemplar is kept for each bucket between two collections, the first of a
-sampled span; nothing here waits for anybody.
+counted together; a bucket keeps one exemplar, the first of a sampled span after the last collection,
+until another one replaces it; nothing here waits for anybody.
 
 Source: https://opentelemetry.io/docs/specs/otel/metrics/sdk/.
 """
@@ -53,12 +53,14 @@ Seen: TypeAlias = dict[int, tuple[tuple[int, ...], float, int]]
 class _Series:
     """The counts of one combination of attributes."""
 
-    __slots__ = ("attributes", "counts", "exemplars", "max", "min", "sum")
+    __slots__ = ("attributes", "counts", "exemplars", "fresh", "max", "min", "sum")
 
     def __init__(self, attributes: dict[str, Any], buckets: int) -> None:
         self.attributes = attributes
         self.counts = [0] * buckets
         self.exemplars: list[Exemplar | None] = [None] * buckets
+        self.fresh = [False] * buckets
+        """Whether a bucket's exemplar has come since the last collection; else the next one counts."""
         self.sum = 0.0
         self.min = float("inf")
         self.max = float("-inf")
@@ -110,12 +112,13 @@ class LeanHistogram(metrics.Histogram):
                 series.min = amount
             if amount > series.max:  # noqa: PLR1730 - as above
                 series.max = amount
-        if self._exemplars and series.exemplars[index] is None:
+        if self._exemplars and not series.fresh[index]:
             span = get_current_span(context).get_span_context()
             if span.trace_flags.sampled:
                 series.exemplars[index] = Exemplar(
                     {}, amount, time.time_ns(), span.span_id, span.trace_id
                 )
+                series.fresh[index] = True
 
     def _new(self, key: object, attributes: Attributes) -> _Series:
         """Find the series of attributes that come for the first time, or in another order."""
@@ -156,8 +159,7 @@ class LeanHistogram(metrics.Histogram):
         return Metric(self._name, self._description, self._unit, Histogram(points, kind))
 
     def _point(self, series: _Series, now: int, seen: Seen | None) -> HistogramDataPoint:
-        exemplars = [each for each in series.exemplars if each is not None]
-        series.exemplars = [None] * len(series.counts)
+        series.fresh = [False] * len(series.counts)
         begun, counts, total = self._begun_nanos, tuple(series.counts), series.sum
         smallest, largest = series.min, series.max
         if seen is not None:
@@ -166,6 +168,9 @@ class LeanHistogram(metrics.Histogram):
             counts = tuple(all_ - old for all_, old in zip(counts, before, strict=True))
             total -= sum_before
             series.min, series.max = float("inf"), float("-inf")
+        exemplars = [
+            each for each in series.exemplars if each is not None and each.time_unix_nano >= begun
+        ]
         return HistogramDataPoint(
             attributes=series.attributes,
             start_time_unix_nano=begun,

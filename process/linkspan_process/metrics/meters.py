@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.metrics import Meter, MeterProvider, get_meter_provider, set_meter_provider
 
-from linkspan_process.errors import StartError
 from linkspan_process.signals import SignalSettings, prometheus_address, resource_attributes
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
+
     from linkspan_process.metrics.readers import ScrapedReader, SentReader
 
 _SHUTDOWN_SECONDS: Final = 3.0
@@ -99,31 +100,43 @@ class _Running:
         settings: SignalSettings,
         where: tuple[str, int] | None,
     ) -> None:
-        from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider  # noqa: PLC0415
-
+        # The SDK is imported where it is used: a process without metrics has no use for it.
         from linkspan_process.metrics.endpoint import MetricsEndpoint  # noqa: PLC0415
-        from linkspan_process.metrics.readers import ScrapedReader, otlp_reader  # noqa: PLC0415
+        from linkspan_process.metrics.readers import ScrapedReader  # noqa: PLC0415
 
-        present = get_meter_provider()
         self._own: SdkMeterProvider | None = None
         self._endpoint: MetricsEndpoint | None = None
-        scraped = ScrapedReader() if where is not None else None
-        readers: list[ScrapedReader | SentReader] = [] if scraped is None else [scraped]
+        scraped = ScrapedReader()
+        readers: list[ScrapedReader | SentReader] = []
+        if where is not None:
+            readers.append(scraped)
+            self._endpoint = MetricsEndpoint(*where, scraped.read)
+        try:
+            provider = self._provider(service_name, environ, settings, readers)
+        except BaseException:
+            self.stop(_SHUTDOWN_SECONDS)
+            raise
+        self.meters = Meters(provider, None if self._endpoint is None else self._endpoint.address)
+
+    def _provider(
+        self,
+        service_name: str,
+        environ: Mapping[str, str],
+        settings: SignalSettings,
+        readers: "list[ScrapedReader | SentReader]",
+    ) -> MeterProvider:
+        from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider  # noqa: PLC0415
+
+        from linkspan_process.metrics.readers import otlp_reader  # noqa: PLC0415
+
+        present = get_meter_provider()
         if isinstance(present, SdkMeterProvider):
             for reader in readers:
                 present.add_metric_reader(reader)
-            provider: MeterProvider = present
-        else:
-            if settings.otlp:
-                readers.append(otlp_reader(settings, environ))
-            provider = self._install(service_name, environ, readers)
-        try:
-            if where is not None and scraped is not None:
-                self._endpoint = MetricsEndpoint(*where, scraped.read)
-        except StartError:
-            self.stop(0.0)
-            raise
-        self.meters = Meters(provider, None if self._endpoint is None else self._endpoint.address)
+            return present
+        if settings.otlp:
+            readers.append(otlp_reader(settings, environ))
+        return self._install(service_name, environ, readers)
 
     def _install(
         self,
