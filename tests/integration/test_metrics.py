@@ -1,7 +1,7 @@
 """Metrics of running processes, after real calls: what is counted, by what names, and for whom."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import httpx2
@@ -219,7 +219,7 @@ def test_a_port_that_is_taken_stops_the_start(measured: Stack) -> None:
         {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "many"},
     ],
 )
-def test_a_variable_that_cannot_be_honoured_stops_the_start(env: Mapping[str, str]) -> None:
+def test_a_variable_that_cannot_be_honoured_stops_the_start(env: dict[str, str]) -> None:
     with linkspan("worker", "--port", "0", env=env) as worker:
         assert worker.wait() == 2
         (line,) = worker.errors

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import httpx2
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import parser
 from tests.support.processes import ServiceProcess
 
 from linkspan_process.ready import parse_ready_line
 
-OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
+OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0"
+
+_PARSER: Final[Any] = parser  # it has hints, but not for what it takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Scraped:
     """
 
     text: str
-    families: Mapping[str, Any]
+    families: Mapping[str, Metric]
 
     def value(self, sample: str, **labels: str) -> float | None:
         """Return the sum of all samples of a name that have these labels; None if there is none."""
@@ -63,10 +66,15 @@ def metrics_of(process: ServiceProcess) -> str:
     raise AssertionError("not ready")
 
 
+def read_open_metrics(text: str) -> list[Metric]:
+    """Read OpenMetrics; whatever is not in order raises ValueError."""
+    return list(_PARSER.text_string_to_metric_families(text))
+
+
 def scrape(address: str) -> Scraped:
     """Ask for all metrics, in OpenMetrics."""
     response = httpx2.get(address, headers={"accept": OPEN_METRICS}, timeout=20.0)
     assert response.status_code == 200, response.text
     assert response.headers["content-type"].startswith("application/openmetrics-text")
-    families = {each.name: each for each in text_string_to_metric_families(response.text)}
+    families = {each.name: each for each in read_open_metrics(response.text)}
     return Scraped(response.text, families)

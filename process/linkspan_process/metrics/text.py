@@ -29,7 +29,10 @@ OPEN_METRICS_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset
 
 _OPEN_METRICS: Final = "application/openmetrics-text"
 _NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_:]+")
-_NOT_IN_LABELS: Final = re.compile(r"[^a-zA-Z0-9_]+")
+_NOT_IN_LABELS: Final = re.compile(r"[^a-zA-Z0-9]+")  # two underscores begin reserved names
+_BOUND: Final = "le"
+"""The label of a bucket that says its upper bound."""
+
 _UNITS: Final[Mapping[str, str]] = {
     "s": "seconds",
     "ms": "milliseconds",
@@ -126,7 +129,7 @@ class _Family:
             shown = "+Inf" if bound == float("inf") else str(float(bound))
             inside = [each for each in point.exemplars if smaller < each.value <= bound]
             last = _exemplar(inside[-1:]) if open_metrics else ""
-            bucket = _labels([*labels, ("le", shown)])
+            bucket = _labels(labels)[:-1] + f',{_BOUND}="{shown}"}}'
             lines.append(f"{self.name}_bucket{bucket} {below}{last}")
             smaller = bound
         shared = _labels(labels)
@@ -190,6 +193,8 @@ def _labels(pairs: Iterable[tuple[str, Any]]) -> str:
 @lru_cache(1024)
 def _label(key: str) -> str:
     label = _NOT_IN_LABELS.sub("_", key)
+    if label == _BOUND:
+        return f"exported_{_BOUND}"
     return f"key_{label}" if label[:1].isdigit() else label
 
 
