@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _QUEUE_RECORDS: Final = 2048
 _BATCH_RECORDS: Final = 512
 _DELAY_SECONDS: Final = 1.0
-_SHUTDOWN_SECONDS: Final = 3.0
+_SHUTDOWN_SECONDS: Final = 1.5
 _OWN_TROUBLES: Final = ("opentelemetry.", "grpc.", "urllib3.", "linkspan_tracing.")
 """What tells of trouble with receivers: sent to them, it would make more of it."""
 

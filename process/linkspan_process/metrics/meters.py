@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from linkspan_process.metrics.readers import ScrapedReader, SentReader
 
-_SHUTDOWN_SECONDS: Final = 3.0
-"""How long the end of a process waits for its last metrics to be taken."""
+_SHUTDOWN_SECONDS: Final = 2.0
+"""How long the end of a process waits for its last metrics to be taken. With the same for spans and
+logs it is less than `END_SECONDS`, after which a process is ended by force."""
 
 _LOOPBACK: Final = "127.0.0.1"
 
