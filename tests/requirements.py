@@ -31,6 +31,7 @@ _STORAGE: Final = "docs/storage.md"
 _TRACING: Final = "docs/tracing.md"
 _PROPAGATION: Final = "propagation/README.md"
 _TUNNEL: Final = "tunnel/README.md"
+_METRICS: Final = "docs/metrics.md"
 _OURS: Final = "docs/architecture.md"
 
 
@@ -621,6 +622,38 @@ _ROWS: Final = (
         "A server that dies, hangs or drains fails or ends its calls, and its successor is found.",
         _TUNNEL,
     ),
+    # metrics and logs
+    ("metrics.off", "Nothing is measured unless it is asked for.", _METRICS),
+    (
+        "metrics.prometheus",
+        "What happens to a request is counted in each process it passes, for Prometheus to read.",
+        _METRICS,
+    ),
+    ("metrics.otlp", "Metrics go over OTLP, by HTTP or gRPC, where they are asked for.", _METRICS),
+    (
+        "metrics.exemplars",
+        "A histogram's bucket names the trace of a request that fell into it.",
+        _METRICS,
+    ),
+    ("metrics.bounded", "No caller can make up a time series.", _METRICS),
+    ("metrics.refusals", "A refused request is counted by its reason.", _METRICS),
+    ("metrics.session-duration", "A session that is ended leaves its duration.", _METRICS),
+    ("metrics.documented", "The documentation lists each metric as it is declared.", _METRICS),
+    ("metrics.loopback", "A page of another site cannot read metrics on loopback.", _METRICS),
+    (
+        "metrics.harmless",
+        "A receiver of metrics or logs that is gone, refuses or hangs stops no request, and no end.",
+        _METRICS,
+    ),
+    ("telemetry.losses", "Spans and log records that are lost are counted by reason.", _METRICS),
+    (
+        "logs.json",
+        "A log line is JSON unless it is for a terminal, or text is asked for.",
+        _METRICS,
+    ),
+    ("logs.subject", "A log line names trace, span, session and method of its request.", _METRICS),
+    ("logs.secrets", "No session id and no header is in any log.", _METRICS),
+    ("logs.otlp", "Logs go over OTLP with their trace where they are asked for.", _METRICS),
 )
 
 REQUIREMENTS: Final = {row[0]: Requirement(*row) for row in _ROWS}

@@ -15,6 +15,7 @@ def greeting(
     grpc: Sequence[str],
     data: str,
     page: str | None,
+    metrics: Sequence[str],
     environ: Mapping[str, str],
 ) -> str:
     """Write the greeting; its last line is the ready line, for programs.
@@ -25,12 +26,14 @@ def greeting(
         grpc: The addresses that gRPC clients use; one is as good as the other.
         data: The folder of the session store.
         page: Where traces are to be seen; None if they go elsewhere.
+        metrics: Where Prometheus finds metrics: of session servers, then of workers.
         environ: The environment, to say where traces go.
     """
     config = f'{{"mcpServers": {{"linkspan": {{"type": "http", "url": "{mcp}"}}}}}}'
     inspector = (
         f"npx @modelcontextprotocol/inspector --cli {mcp} --transport http --method tools/list"
     )
+    shown = f"\n  metrics   {', '.join(metrics)}" if metrics else ""
     addresses = {"mcp": mcp, "grpc": grpc[0]}
     if page is not None:
         addresses["traces"] = page
@@ -40,7 +43,7 @@ Linkspan hosts {app}
   MCP       {mcp}
   gRPC      {", ".join(grpc)}
   sessions  {data}
-  traces    {page or _traces(environ)}{"  (open it, call a tool, and look)" if page else ""}
+  traces    {page or _traces(environ)}{"  (open it, call a tool, and look)" if page else ""}{shown}
 
 Point a client at it:
 

@@ -113,6 +113,9 @@ def _run(parsed: argparse.Namespace) -> int:
     session_port = settings.port if parsed.session_port is None else parsed.session_port
     check_port(settings.host, session_port, flag="--session-port")
     check_port(worker.host, worker.port if parsed.port is None else parsed.port)
+    session_metrics_port, worker_metrics_port = _metrics_ports(
+        settings.metrics_port, worker.metrics_port, parsed.session_processes, os.environ
+    )
     options = RunOptions(
         app=parsed.app or settings.app or None,
         port=parsed.port,
@@ -124,8 +127,25 @@ def _run(parsed: argparse.Namespace) -> int:
         workers=parsed.workers,
         traces_port=_traces_port(parsed, os.environ),
         grpc_instrumentation=parsed.grpc_instrumentation,
+        session_metrics_port=session_metrics_port,
+        worker_metrics_port=worker_metrics_port,
     )
     return run_together(options)
+
+
+def _metrics_ports(
+    session: int | None, worker: int | None, sessions: int, environ: Mapping[str, str]
+) -> tuple[int | None, int | None]:
+    """Choose where session servers and workers show metrics: one after the other."""
+    from linkspan_process.signals import SignalSettings, prometheus_address  # noqa: PLC0415
+
+    if not SignalSettings.from_env("METRICS", environ).prometheus:
+        return session, worker
+    first = prometheus_address(environ)[1]
+    return (
+        first if session is None else session,
+        (first and first + sessions) if worker is None else worker,
+    )
 
 
 def _traces_port(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int | None:

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,9 @@ class RunOptions:
         workers: How many workers; they share the HTTP port.
         traces_port: The port of the trace backend; None for no backend.
         grpc_instrumentation: Who traces the calls between workers and session servers.
+        session_metrics_port: The port where the first session server shows metrics, the others on
+            those that follow; 0 for free ones, None for nowhere.
+        worker_metrics_port: The same for workers.
     """
 
     app: str | None
@@ -57,6 +61,8 @@ class RunOptions:
     workers: int = 1
     traces_port: int | None = None
     grpc_instrumentation: str | None = None
+    session_metrics_port: int | None = None
+    worker_metrics_port: int | None = None
 
 
 class _ChildEndedError(Exception):
@@ -207,9 +213,12 @@ async def _serve(options: RunOptions, children: list[_Child]) -> None:
             start.environ.setdefault("OTEL_BSP_SCHEDULE_DELAY", "500")
         if options.grpc_instrumentation is not None:
             common += ["--grpc-instrumentation", options.grpc_instrumentation]
-        grpc = await _start_session_servers(start, options, ["--app", app, *common])
-        mcp = await _start_workers(start, options, ["--session", ",".join(grpc), *common])
-        print(greeting(app, mcp, grpc, options.data, page, start.environ), flush=True)
+        sessions = await _start_session_servers(start, options, ["--app", app, *common])
+        grpc = [each["grpc"] for each in sessions]
+        workers = await _start_workers(start, options, ["--session", ",".join(grpc), *common])
+        mcp = workers[0]["mcp"]
+        metrics = [each["metrics"] for each in (*sessions, *workers) if "metrics" in each]
+        print(greeting(app, mcp, grpc, options.data, page, metrics, start.environ), flush=True)
         vital = children if page is None else children[1:]
         ended = [asyncio.create_task(child.ended()) for child in vital]
         done, _ = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
@@ -232,30 +241,41 @@ async def _cancel(task: "asyncio.Task[None]") -> None:
 
 async def _start_session_servers(
     start: "_Starter", options: RunOptions, arguments: list[str]
-) -> list[str]:
-    """Start the session servers; returns their addresses."""
+) -> list[dict[str, str]]:
+    """Start the session servers; returns their ready lines."""
     command = ["session", *arguments, "--data", options.data]
-    first = command
+    metrics = _ports(options.session_metrics_port)
+    first = [*command, *next(metrics)]
     if options.session_port is not None:
-        first = [*command, "--port", str(options.session_port)]
-    more = [[*command, "--port", "0"] for _ in range(1, options.session_processes)]
-    ready = await start.together("session server", [first, *more])
-    return [each["grpc"] for each in ready]
+        first = [*first, "--port", str(options.session_port)]
+    more = [[*command, *next(metrics), "--port", "0"] for _ in range(1, options.session_processes)]
+    return await start.together("session server", [first, *more])
 
 
-async def _start_workers(start: "_Starter", options: RunOptions, arguments: list[str]) -> str:
-    """Start the workers, the first one first: it knows the port; returns where they serve."""
+def _ports(first: int | None) -> Iterator[list[str]]:
+    """Give each of several processes its flag for metrics, none if they have none."""
+    while True:
+        yield [] if first is None else ["--metrics-port", str(first)]
+        first = first and first + 1
+
+
+async def _start_workers(
+    start: "_Starter", options: RunOptions, arguments: list[str]
+) -> list[dict[str, str]]:
+    """Start the workers, the first one first: it knows the port; returns their ready lines."""
     command = ["worker", *arguments]
+    metrics = _ports(options.worker_metrics_port)
     if options.workers > 1:
         command.append("--share-port")
-    first = command if options.port is None else [*command, "--port", str(options.port)]
-    (ready,) = await start.together("worker", [first])
-    mcp = ready["mcp"]
-    port = str(urlsplit(mcp).port)
-    more = [[*command, "--port", port] for _ in range(1, options.workers)]
+    first = [*command, *next(metrics)]
+    if options.port is not None:
+        first = [*first, "--port", str(options.port)]
+    ready = await start.together("worker", [first])
+    port = str(urlsplit(ready[0]["mcp"]).port)
+    more = [[*command, *next(metrics), "--port", port] for _ in range(1, options.workers)]
     if more:
-        await start.together("worker", more)
-    return mcp
+        ready += await start.together("worker", more)
+    return ready
 
 
 class _Starter:

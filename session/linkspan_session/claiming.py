@@ -22,6 +22,7 @@ from linkspan_session.ownership import Move, Probed, decide
 from linkspan_session.probing import probe
 from linkspan_session.session_spans import tell_claimed, tell_step
 from linkspan_session.store import Found, SessionId, SessionRecord, SessionStore
+from linkspan_session.tallies import tallies
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class Claimant:
         claimed = await self._store.claim(seen.session_id, self._lease.node, seen_epoch=seen.epoch)
         if claimed is not None:
             tell_claimed(taken_over=bool(seen.owner), epoch=claimed.epoch)
+            tallies.claim(seen)
         if claimed is not None and seen.owner:
             logger.info(
                 "took session %s over from %s; epoch %d",

@@ -172,6 +172,19 @@ class SessionConfig:
         "opentelemetry-instrumentation-grpc, which costs more and takes no tunnels",
         metavar="WHO",
     )
+    metrics_port: int | None = setting(
+        None,
+        parse=parse_port,
+        help="the port on loopback where Prometheus finds metrics; 0 takes a free one, none offers "
+        "none unless OTEL_METRICS_EXPORTER asks for it",
+        metavar="N",
+    )
+    log_format: str = setting(
+        "auto",
+        parse=parse_choice("auto", "json", "text"),
+        help="how to log: json for programs, text for people; auto is text on a terminal",
+        metavar="FORMAT",
+    )
     log_level: str = setting(
         "info",
         parse=parse_choice("debug", "info", "warning", "error"),

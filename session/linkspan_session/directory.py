@@ -43,6 +43,7 @@ from linkspan_session.store import (
     SessionRecord,
     SessionStore,
 )
+from linkspan_session.tallies import tallies
 
 logger = logging.getLogger(__name__)
 
@@ -172,6 +173,7 @@ class SessionDirectory:
             if existing is None:
                 live = self._build(record)
                 live.doubtful = self._lease.lapses != lapses
+                tallies.creations += 1
                 return self._put(live).record, True
         if existing.principal != principal:
             raise SessionIdTakenError
@@ -345,6 +347,7 @@ class SessionDirectory:
         except SessionMovedError:
             return True  # `_lose` has let go of it
         self._live.pop(live.record.session_id, None)
+        tallies.sleeps += 1
         self._tasks.create_task(self._hosted.disconnect(live.connection))
         return True
 
@@ -409,6 +412,7 @@ class SessionDirectory:
             live.ended = False
             return error
         live.end()
+        tallies.end(live.record)
         if self._live.get(live.record.session_id) is live:
             del self._live[live.record.session_id]
         await self._hosted.disconnect(live.connection)
@@ -418,6 +422,7 @@ class SessionDirectory:
         """Let go of a session that another session server owns."""
         if self._live.get(live.record.session_id) is live:
             del self._live[live.record.session_id]
+        tallies.losses += 1
         logger.warning("another session server has taken a session over; letting go of it")
         live.lose()
         self._tasks.create_task(self._hosted.disconnect(live.connection))

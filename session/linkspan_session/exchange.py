@@ -16,6 +16,8 @@ from typing import Final
 from opentelemetry import metrics
 
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
+from linkspan_process.metrics.catalog import counter
+from linkspan_session.metrics_table import CUT_OFFS
 
 DEFAULT_MAX_BUFFERED_BYTES: Final = 8 * 1024 * 1024
 """How far a reader may fall behind, in bytes of protobuf."""
@@ -26,11 +28,7 @@ DEFAULT_STALL_SECONDS: Final = 30.0
 
 logger = logging.getLogger(__name__)
 
-_cut_offs = metrics.get_meter("linkspan.session").create_counter(
-    "linkspan.session.stream.cut_offs",
-    unit="{stream}",
-    description="Streams that were ended because their reader did not keep up, by reason.",
-)
+_cut_offs = counter(metrics.get_meter("linkspan.session"), CUT_OFFS)
 
 
 class Exchange:
@@ -60,6 +58,11 @@ class Exchange:
         self._finished = False
         self._detached = False
         self._error: Exception | None = None
+
+    @property
+    def buffered_bytes(self) -> int:
+        """How far its reader is behind, in bytes of protobuf."""
+        return self._buffered_bytes
 
     @property
     def open(self) -> bool:

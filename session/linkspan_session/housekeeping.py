@@ -20,6 +20,7 @@ from linkspan_session.life import KEEP_CLOSED_MILLIS
 from linkspan_session.live import LiveSession
 from linkspan_session.session_spans import SLEEP, SWEEP, chore
 from linkspan_session.store import NodeLoad, SessionStore
+from linkspan_session.tallies import tallies
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +130,7 @@ class Housekeeping:
                 now, keep_until_millis=now + KEEP_CLOSED_MILLIS, limit=_SWEEP_LIMIT
             )
             done[_SWEPT] += swept
+            tallies.swept += swept
             if swept:
                 logger.info("%d sessions expired, or were removed", swept)
             if swept < _SWEEP_LIMIT:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import grpc
+from opentelemetry.metrics import MeterProvider
 
 from linkspan.session.v1 import session_service_pb2 as service
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
@@ -73,6 +74,7 @@ def listen(
     advertise: str,
     captured: frozenset[str] = frozenset(),
     contrib: bool = False,
+    meter_provider: MeterProvider | None = None,
 ) -> Listener:
     """Take the port.
 
@@ -83,6 +85,7 @@ def listen(
         captured: The metadata of callers whose values spans tell; not with `contrib`.
         contrib: Whether opentelemetry-instrumentation-grpc traces the calls, and there are no
             tunnels, whose calls it could not see.
+        meter_provider: Where it is recorded how long calls take; None for nowhere.
 
     Raises:
         StartError: The port cannot be had, or nobody could reach it.
@@ -98,6 +101,8 @@ def listen(
             record=_is_ours,
             traceresponse=_is_plain,
             request_metadata=captured,
+            metrics=meter_provider is not None,
+            meter_provider=meter_provider,
         )
     check_port(host, port)  # gRPC itself would not say why it cannot have it
     try:

@@ -17,7 +17,7 @@ from opentelemetry.trace import get_current_span
 
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
 from linkspan_contract.envelope import JsonObject, Request
-from linkspan_propagation import format_traceparent
+from linkspan_propagation import format_traceparent, inject_into_fields
 from linkspan_session.answers import LOST, SESSION_ENDED, OnProgress
 from linkspan_session.asks import Asks
 from linkspan_session.calls import RunningCalls

@@ -44,6 +44,7 @@ from linkspan_session.streams import (
     PlainStream,
     parse_event_id,
 )
+from linkspan_session.subject import set_subject
 from linkspan_session.tasks.runner import TaskRunner
 
 logger = logging.getLogger(__name__)
@@ -190,6 +191,7 @@ class Requests:
                 return self._tasks.create_task(_finish(stream, request, _ALREADY_INITIALIZED))
             live.initializing = True
             settlement = SettledHandshake(live, storage, self._expires_millis(), self._end_session)
+        set_subject(live.record.session_id, request.method)
         outlet = SilentOutlet(stream) if terms.single_answer else CallOutlet(stream, live.asks)
         call = Call(
             outlet,
@@ -228,6 +230,7 @@ class Requests:
         if terms.attempt.begun_before and not await self._is_harmless(None, request):
             exchange.finish(answer_event(request.id, LOST))
             return
+        set_subject("", request.method)
         stream = PlainStream(exchange)
         outlet = SilentOutlet(stream) if terms.single_answer else CallOutlet(stream, None)
         call = Call(outlet, request_id=request.id, params=request.params, headers=terms.headers)

@@ -10,14 +10,20 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from linkspan_process.collection import put_off_collection
 from linkspan_process.lifecycle import END_SECONDS, run_service
+from linkspan_process.log_export import exported_logs
 from linkspan_process.logs import set_up_logs
+from linkspan_process.metrics import metering
 from linkspan_process.telemetry import telemetry
 from linkspan_propagation import remove_contrib_patches
 from linkspan_session.config import SessionConfig
 from linkspan_session.listener import listen
+from linkspan_session.subject import log_fields
+
+_SERVICE: Final = "linkspan-session"
 
 
 def run(config: SessionConfig, environ: Mapping[str, str], *, with_parent: bool) -> int:
@@ -31,7 +37,7 @@ def run(config: SessionConfig, environ: Mapping[str, str], *, with_parent: bool)
     Returns:
         The exit status of the process.
     """
-    set_up_logs(config.log_level)
+    set_up_logs(config.log_level, config.log_format, log_fields)
     # gRPC tells of each caller that left while it was written to, with a stack trace.
     logging.getLogger("grpc._cython.cygrpc").addFilter(
         lambda record: not record.getMessage().startswith("ExecuteBatchError")
@@ -47,16 +53,21 @@ def run(config: SessionConfig, environ: Mapping[str, str], *, with_parent: bool)
 async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     # What opentelemetry-instrument has put there would trace calls a second time, or tunnels as calls.
     remove_contrib_patches()
-    listener = listen(
-        config.host,
-        config.port,
-        advertise=config.advertise,
-        captured=config.capture_metadata,
-        contrib=config.grpc_instrumentation == "contrib",
-    )
-    async with telemetry("linkspan-session", environ, lean=config.tracing == "lean"):
-        with put_off_collection():
-            from linkspan_session import serving  # noqa: PLC0415 - the port comes first
+    async with metering(_SERVICE, environ, port=config.metrics_port) as meters:
+        listener = listen(
+            config.host,
+            config.port,
+            advertise=config.advertise,
+            captured=config.capture_metadata,
+            contrib=config.grpc_instrumentation == "contrib",
+            meter_provider=None if meters is None else meters.provider,
+        )
+        async with (
+            exported_logs(_SERVICE, environ, log_fields),
+            telemetry(_SERVICE, environ, lean=config.tracing == "lean"),
+        ):
+            with put_off_collection():
+                from linkspan_session import serving  # noqa: PLC0415 - the port comes first
 
-            app = serving.load_hosted(config)
-        await serving.serve(config, app, listener, stop)
+                app = serving.load_hosted(config)
+            await serving.serve(config, app, listener, stop, meters)

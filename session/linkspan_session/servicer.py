@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, NoReturn
 
 import grpc
+from opentelemetry import metrics
 
 from linkspan.session.v1 import session_pb2 as nouns
 from linkspan.session.v1 import session_service_pb2 as service
 from linkspan.session.v1.session_service_pb2_grpc import SessionServiceServicer
 from linkspan_contract import limits
 from linkspan_contract.status import make_status
+from linkspan_process.metrics.catalog import counter
 from linkspan_session.errors import (
     EventUnknownError,
     InvalidRequestError,
@@ -25,11 +27,16 @@ from linkspan_session.errors import (
 )
 from linkspan_session.exchange import Exchange
 from linkspan_session.host import SessionHost
+from linkspan_session.metrics_table import REFUSALS
 from linkspan_session.requests import Attempt
 from linkspan_session.session_messages import overview_message, session_message
 from linkspan_session.store import Principal, SessionId, SessionRecord
+from linkspan_session.subject import set_subject
+from linkspan_session.tallies import open_exchanges
 
 logger = logging.getLogger(__name__)
+
+_refusals = counter(metrics.get_meter("linkspan.session"), REFUSALS)
 
 _MAX_MILLIS: Final = 2**53
 """More milliseconds than any clock shows, and few enough for any store."""
@@ -45,6 +52,7 @@ class SessionServicer(SessionServiceServicer):
         self, request: service.InitRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> service.InitResponse:
         """Create a session, or find the one there is."""
+        set_subject(request.session_id, "initialize")
         try:
             record, in_flight, created = await self._host.init(
                 _session_id(request.session_id),
@@ -62,7 +70,9 @@ class SessionServicer(SessionServiceServicer):
     ) -> AsyncIterator[service.HandleRequestResponse]:
         """Do one thing for a client, and stream what comes of it."""
         try:
+            set_subject(request.session_id)
             exchange = await self._open(request, context)
+            open_exchanges.add(exchange)
             try:
                 # Says that the request was taken: from here on its client may go away.
                 await context.send_initial_metadata(())
@@ -70,6 +80,7 @@ class SessionServicer(SessionServiceServicer):
                     yield event
             finally:
                 exchange.detach()
+                open_exchanges.discard(exchange)
         except Exception as error:  # noqa: BLE001 - every failure leaves as a status
             await _abort(context, error)
 
@@ -149,11 +160,17 @@ class SessionServicer(SessionServiceServicer):
         raise InvalidRequestError("action: set one of post, listen and end")
 
 
+def _reason_of(reason: service.ErrorReason.ValueType) -> str:
+    return service.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+
+
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
     if isinstance(error, SessionError):
         owner = error.owner if isinstance(error, SessionElsewhereError) else ""
+        _refusals.add(1, {"reason": _reason_of(error.reason)})
         await context.abort_with_status(make_status(error.reason, str(error), owner=owner))
     correlation_id = uuid.uuid4().hex
+    _refusals.add(1, {"reason": "INTERNAL"})
     logger.error("a call failed; correlation id %s", correlation_id, exc_info=error)
     status = make_status(
         service.ErrorReason.ERROR_REASON_INTERNAL,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from linkspan_process.errors import StartError
+from linkspan_process.metrics import Meters, metrics_address
 from linkspan_process.ready import ready_line
 from linkspan_session.config import SessionConfig
 from linkspan_session.directory import SessionLimits
@@ -24,6 +25,7 @@ from linkspan_session.lease import Lease
 from linkspan_session.listener import Listener
 from linkspan_session.live import StreamSettings
 from linkspan_session.loading import load_app
+from linkspan_session.measuring import Measures
 from linkspan_session.store import NodeId, Store, open_store
 from linkspan_session.tasks.ledger import TaskLedger
 from linkspan_session.tasks.listening import guard_listening
@@ -48,7 +50,13 @@ def load_hosted(config: SessionConfig) -> App:
     return app
 
 
-async def serve(config: SessionConfig, app: App, listener: Listener, stop: asyncio.Event) -> None:
+async def serve(
+    config: SessionConfig,
+    app: App,
+    listener: Listener,
+    stop: asyncio.Event,
+    meters: Meters | None,
+) -> None:
     """Serve until the event is set, then drain.
 
     Args:
@@ -56,6 +64,7 @@ async def serve(config: SessionConfig, app: App, listener: Listener, stop: async
         app: The user's server, from `load_hosted`.
         listener: The port.
         stop: Set when it is time to end.
+        meters: Where metrics are recorded; None for nowhere.
 
     Raises:
         StartError: It cannot start.
@@ -65,9 +74,13 @@ async def serve(config: SessionConfig, app: App, listener: Listener, stop: async
         config.store or f"sqlite:///{config.data / _DATABASE}",
         max_log_bytes=config.max_event_log,
     )
+    measures = None if meters is None else Measures(meters)
+    if measures is not None:
+        store = measures.store(store)
+    make = HostedServer if measures is None else measures.server
     try:
-        async with hosting(app) as hosted, asyncio.TaskGroup() as tasks:
-            await _serve_sessions(listener, node, config, store, hosted, tasks, stop)
+        async with hosting(app, make) as hosted, asyncio.TaskGroup() as tasks:
+            await _serve_sessions(listener, node, config, store, hosted, tasks, stop, measures)
     finally:
         await store.close()
 
@@ -80,6 +93,7 @@ async def _serve_sessions(
     hosted: HostedServer,
     tasks: asyncio.TaskGroup,
     stop: asyncio.Event,
+    measures: Measures | None,
 ) -> None:
     runner = TaskRunner(TaskLedger(store.tasks, store.nodes, node), tasks)
     lease = Lease(store.nodes, node, seconds=config.lease, live_sessions=lambda: len(host.sessions))
@@ -104,6 +118,8 @@ async def _serve_sessions(
         ),
         task_runner=runner,
     )
+    if measures is not None:
+        measures.sessions(host.sessions)
     housekeeping = Housekeeping(
         host.sessions,
         store.sessions,
@@ -119,7 +135,8 @@ async def _serve_sessions(
             await lease.ensure()
         await front.start()
         logger.info("hosting %r on %s as %s", hosted.name, listener.address, node)
-        print(ready_line({"grpc": listener.address}), flush=True)
+        metrics_at = {} if measures is None else metrics_address(measures.meters)
+        print(ready_line({"grpc": listener.address, **metrics_at}), flush=True)
         await stop.wait()
     finally:
         logger.info("shutting down")

@@ -52,6 +52,7 @@ from linkspan_worker.session_client import (
     SessionClient,
 )
 from linkspan_worker.signals import Signal
+from linkspan_worker.subject import set_subject
 from linkspan_worker.traceresponse import traceresponse_line
 
 logger = logging.getLogger(__name__)
@@ -167,6 +168,7 @@ class McpEndpoint:
             liveliness=self._liveliness,
         )
         token = otel_context.attach(span.context)
+        set_subject(headers, arrival.envelope, span.context)
         try:
             await self._answer(arrival, relay)
         except ClientGoneError:

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
 
 import grpc
+from opentelemetry.metrics import MeterProvider
 
 from linkspan.session.v1 import session_service_pb2
 from linkspan.session.v1.session_service_pb2_grpc import SessionServiceStub
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
-from linkspan_propagation import contrib_client_interceptors, traced_channel
+from linkspan_propagation import ClientOptions, contrib_client_interceptors, traced_channel
 from linkspan_tunnel import NotBegunError, TunnelChannel, TunnelLimits
 
 if TYPE_CHECKING:
@@ -118,7 +119,12 @@ class Route:
     """A channel, the tunnel through it, and the stubs over both."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, *, tunnels: bool = False, traces: bool = True
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        tunnels: bool = False,
+        traces: bool = True,
+        meter_provider: MeterProvider | None = None,
     ) -> None:
         """Make a route; connects when it is used.
 
@@ -126,14 +132,21 @@ class Route:
             channel: The channel.
             tunnels: Whether calls go through a tunnel while there is one: all to the same server.
             traces: Whether the trace context is put into calls here; else the channel does it.
+            meter_provider: Where it is recorded how long calls take; None for nowhere.
         """
         self.channel = channel
-        self._plain: Stub = SessionServiceStub(traced_channel(channel) if traces else channel)
+        options: ClientOptions = {
+            "metrics": meter_provider is not None,
+            "meter_provider": meter_provider,
+        }
+        self._plain: Stub = SessionServiceStub(
+            traced_channel(channel, **options) if traces else channel
+        )
         self._tunnel = TunnelChannel(channel, limits=_TUNNEL_LIMITS) if tunnels else None
         self._through: Stub = (
             self._plain
             if self._tunnel is None
-            else SessionServiceStub(traced_channel(self._tunnel))
+            else SessionServiceStub(traced_channel(self._tunnel, **options))
         )
         self.users = 0
         """How many calls, and waits for a connection, are under way."""
@@ -190,29 +203,37 @@ class Route:
         self.used_at = time.monotonic()
 
 
-def open_placement(target: str, *, contrib: bool = False) -> Route:
+def open_placement(
+    target: str, *, contrib: bool = False, meter_provider: MeterProvider | None = None
+) -> Route:
     """Open the way to all session servers behind a gRPC target; connects when it is used.
 
     Args:
         target: The target.
         contrib: Whether opentelemetry-instrumentation-grpc traces the calls.
+        meter_provider: Where it is recorded how long calls take; contrib does not.
     """
     os.environ[_HASH_KEY_SWITCH] = "true"
     if contrib:
         return _contrib_route(target, _PLACEMENT_OPTIONS)
-    return Route(grpc.aio.insecure_channel(target, options=_PLACEMENT_OPTIONS))
+    channel = grpc.aio.insecure_channel(target, options=_PLACEMENT_OPTIONS)
+    return Route(channel, meter_provider=meter_provider)
 
 
-def open_owner(address: str, *, contrib: bool = False) -> Route:
+def open_owner(
+    address: str, *, contrib: bool = False, meter_provider: MeterProvider | None = None
+) -> Route:
     """Open the way to the one session server at an address; connects when it is used.
 
     Args:
         address: The address.
         contrib: As for `open_placement`; then there is no tunnel, whose calls it could not see.
+        meter_provider: As for `open_placement`.
     """
     if contrib:
         return _contrib_route(address, _CHANNEL_OPTIONS)
-    return Route(grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS), tunnels=True)
+    channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+    return Route(channel, tunnels=True, meter_provider=meter_provider)
 
 
 def _contrib_route(target: str, options: tuple[tuple[str, object], ...]) -> Route:

@@ -18,6 +18,7 @@ from linkspan_worker.admission import Era, http_status_of_error
 from linkspan_worker.failures import SHUTTING_DOWN, Refusal
 from linkspan_worker.headers import Accepted
 from linkspan_worker.http import ClientGoneError, HttpExchange
+from linkspan_worker.refusals import refusals
 from linkspan_worker.reply import HeaderPairs, Reply
 from linkspan_worker.request_span import RequestSpan
 from linkspan_worker.session_client import (
@@ -186,6 +187,7 @@ class Relay:
         A stream just ends if its client can come back for the rest (`resumable`).
         """
         self.span.refused(refusal)
+        refusals.add(1, {"reason": refusal.error_type})
         if self.reply.ended:
             return
         text = encode_error(self._request_id, refusal.code, refusal.message, refusal.data)

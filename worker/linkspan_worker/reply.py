@@ -10,16 +10,14 @@ from typing import Final, TypeAlias
 
 from opentelemetry import metrics
 
+from linkspan_process.metrics.catalog import counter
 from linkspan_worker.headers import EVENT_STREAM, JSON
 from linkspan_worker.http import ClientGoneError, HttpExchange
+from linkspan_worker.metrics_table import CUT_OFFS
 
 logger = logging.getLogger(__name__)
 
-_cut_offs = metrics.get_meter("linkspan.worker").create_counter(
-    "linkspan.worker.cut_offs",
-    unit="{connection}",
-    description="Connections that were broken because their client took nothing of its answer.",
-)
+_cut_offs = counter(metrics.get_meter("linkspan.worker"), CUT_OFFS)
 
 HeaderPairs: TypeAlias = Iterable[tuple[str, str]]
 

@@ -15,8 +15,10 @@ from opentelemetry import metrics, trace
 
 from linkspan.session.v1.session_service_pb2 import ErrorReason
 from linkspan_contract.status import Failure, read_failure
+from linkspan_process.metrics.catalog import counter
 from linkspan_worker.attempts import Attempts
 from linkspan_worker.members import Members
+from linkspan_worker.metrics_table import RESENDS
 from linkspan_worker.owners import OwnerCache, OwnerRoutes
 from linkspan_worker.placement import Route, routed, was_never_sent
 
@@ -25,11 +27,7 @@ CONNECT_SECONDS: Final = 1.0
 
 RESEND_EVENT: Final = "linkspan.resend"
 
-_resends = metrics.get_meter("linkspan.worker").create_counter(
-    "linkspan.worker.resends",
-    unit="{call}",
-    description="Calls to session servers that were sent again, by what had failed before.",
-)
+_resends = counter(metrics.get_meter("linkspan.worker"), RESENDS)
 
 
 class SessionCallError(Exception):

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Final
 
 from linkspan_process.lifecycle import END_SECONDS, run_service
+from linkspan_process.log_export import exported_logs
 from linkspan_process.logs import set_up_logs
+from linkspan_process.metrics import Meters, metering, metrics_address
 from linkspan_process.ports import address_of, take_port
 from linkspan_process.ready import ready_line
 from linkspan_process.telemetry import telemetry
@@ -18,8 +20,12 @@ from linkspan_worker.caller_trust import CallerTrust
 from linkspan_worker.config import WorkerConfig
 from linkspan_worker.endpoint import McpEndpoint
 from linkspan_worker.http import HttpServer, HttpTimes
+from linkspan_worker.measuring import MeasuredApp, measure_http
 from linkspan_worker.origin import is_loopback
 from linkspan_worker.session_client import SessionClient
+from linkspan_worker.subject import log_fields
+
+_SERVICE: Final = "linkspan-worker"
 
 _GIVE_UP_SECONDS: Final = 2.0
 """How long it may take to tell clients that their calls are given up."""
@@ -45,7 +51,7 @@ def run(
     Returns:
         The exit status of the process.
     """
-    set_up_logs(config.log_level)
+    set_up_logs(config.log_level, config.log_format, log_fields)
     return run_service(
         "worker",
         partial(_serve, config, environ, share_port),
@@ -63,16 +69,21 @@ async def _serve(
     # What opentelemetry-instrument has put there would trace calls a second time, or tunnels as calls.
     remove_contrib_patches()
     listener = take_port(config.host, config.port, shared=share_port)
-    async with telemetry(
-        "linkspan-worker",
-        environ,
-        lean=config.tracing == "lean",
-        trusts_remote=config.caller_trace == "follow",
+    async with (
+        metering(_SERVICE, environ, port=config.metrics_port) as meters,
+        exported_logs(_SERVICE, environ, log_fields),
+        telemetry(
+            _SERVICE,
+            environ,
+            lean=config.tracing == "lean",
+            trusts_remote=config.caller_trace == "follow",
+        ),
     ):
         sessions = SessionClient(
             config.session,
             retry_for_seconds=config.retry_for,
             contrib=config.grpc_instrumentation == "contrib",
+            meter_provider=None if meters is None else meters.provider,
         )
         endpoint = McpEndpoint(
             sessions,
@@ -89,19 +100,28 @@ async def _serve(
         )
         app = WorkerApp(endpoint, sessions)
         try:
-            await _serve_http(config, app, listener, stop)
+            await _serve_http(config, app, meters, listener, stop)
         finally:
             await sessions.close()
 
 
 async def _serve_http(
-    config: WorkerConfig, app: WorkerApp, listener: socket.socket, stop: asyncio.Event
+    config: WorkerConfig,
+    app: WorkerApp,
+    meters: Meters | None,
+    listener: socket.socket,
+    stop: asyncio.Event,
 ) -> None:
-    server = HttpServer(app, HttpTimes(message_seconds=config.stall_timeout))
+    server = HttpServer(
+        app if meters is None else MeasuredApp(app, meters),
+        HttpTimes(message_seconds=config.stall_timeout),
+    )
+    if meters is not None:
+        measure_http(server, meters)
     await server.start(listener)
     address = f"http://{address_of(config.host, listener.getsockname()[1])}{MCP_PATH}"
     logger.info("serving %s for the session servers at %s", address, config.session)
-    print(ready_line({"mcp": address}), flush=True)
+    print(ready_line({"mcp": address, **metrics_address(meters)}), flush=True)
     try:
         await stop.wait()
         logger.info("shutting down")

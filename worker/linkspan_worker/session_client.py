@@ -10,6 +10,8 @@ from collections.abc import Generator
 from functools import partial
 from typing import Final, NoReturn
 
+from opentelemetry.metrics import MeterProvider
+
 from linkspan.session.v1.session_pb2 import Message, MessageKind, Principal
 from linkspan.session.v1.session_service_pb2 import (
     Attempt,
@@ -47,17 +49,27 @@ _KEYS_AT_ONCE: Final = 128
 class SessionClient:
     """The session service, on however many session servers."""
 
-    def __init__(self, target: str, *, retry_for_seconds: float, contrib: bool = False) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        retry_for_seconds: float,
+        contrib: bool = False,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
         """Make a client; it connects when it is first used, and again whenever it has to.
 
         Args:
             target: A gRPC target, such as `127.0.0.1:50051` or `dns:///sessions:50051`.
             retry_for_seconds: How long a request is sent again that fails again and again.
             contrib: Whether opentelemetry-instrumentation-grpc traces the calls.
+            meter_provider: Where it is recorded how long calls take; None for nowhere.
         """
-        placement = open_placement(target, contrib=contrib)
-        owners = OwnerRoutes(partial(open_owner, contrib=contrib))
-        self._servers = Servers(placement, owners, retry_for_seconds, members=Members(target))
+        placement = open_placement(target, contrib=contrib, meter_provider=meter_provider)
+        owner = partial(open_owner, contrib=contrib, meter_provider=meter_provider)
+        self._servers = Servers(
+            placement, OwnerRoutes(owner), retry_for_seconds, members=Members(target)
+        )
         self._readiness = Readiness(placement)
 
     async def init(self, session_id: str, principal: Principal, *, timeout_seconds: float) -> None:

@@ -15,11 +15,13 @@ from linkspan_session.kernel.connections import (
     scratch_of,
 )
 from linkspan_session.kernel.hosted import HostedServer, hosting
+from linkspan_session.kernel.measured import MeasuredServer
 
 __all__ = [
     "App",
     "Call",
     "HostedServer",
+    "MeasuredServer",
     "client_of",
     "handshake_of",
     "has_priming_events",

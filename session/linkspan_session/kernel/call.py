@@ -123,6 +123,11 @@ class Call(SessionOutbound):
         return self._request_id
 
     @property
+    def is_own(self) -> bool:
+        """Whether no client has made it, but Linkspan itself."""
+        return isinstance(self._outlet, Nowhere)
+
+    @property
     def can_send_request(self) -> bool:
         """Whether `send_raw_request` can work right now."""
         return not self._closed and self._outlet.can_ask

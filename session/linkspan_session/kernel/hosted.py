@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, cast
 
@@ -243,8 +243,14 @@ class HostedServer:
 
 
 @asynccontextmanager
-async def hosting(server: Server[Any]) -> AsyncGenerator[HostedServer]:
+async def hosting(
+    server: Server[Any], make: Callable[[Server[Any], object], HostedServer] = HostedServer
+) -> AsyncGenerator[HostedServer]:
     """Enter the server's lifespan, once for all sessions, and leave it at the end.
+
+    Args:
+        server: The user's server.
+        make: Makes what handles messages, of the server and its lifespan's state.
 
     Raises:
         AppError: The lifespan failed before it was entered.
@@ -255,7 +261,7 @@ async def hosting(server: Server[Any]) -> AsyncGenerator[HostedServer]:
         except Exception as error:
             what = " ".join(f"{type(error).__name__}: {error}".split())
             raise AppError(f"the lifespan of {server.name!r} failed: {what}") from error
-        yield HostedServer(server, lifespan_state)
+        yield make(server, lifespan_state)
 
 
 def _is_ours(error: BaseException) -> bool:

@@ -278,6 +278,17 @@ class HttpConnection(asyncio.Protocol):
         return self._answering is None and not self._ready
 
     @property
+    def streaming(self) -> bool:
+        """Whether a response has begun and not ended."""
+        exchange = self._answering
+        return exchange is not None and exchange.response_begun and not exchange.response_ended
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much was written that the kernel has not taken, because the client does not."""
+        return self._transport.get_write_buffer_size() if self._parser is not None else 0
+
+    @property
     def in_head(self) -> bool:
         """Whether the rest of a head is waited for, be it while another request is answered."""
         return self._incoming is not None and not self._incoming.method

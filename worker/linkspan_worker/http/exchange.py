@@ -88,6 +88,7 @@ class HttpExchange:
         "response_begun",
         "response_ended",
         "server",
+        "status",
     )
 
     def __init__(
@@ -123,6 +124,8 @@ class HttpExchange:
         """Headers of the response as they are written, each with its line end; nothing checks them."""
         self.response_begun = False
         self.response_ended = False
+        self.status: int | None = None
+        """The status of the response, once that has begun."""
         self._expects_continue = False
         self._pieces: list[bytes] = []
         self._held = 0
@@ -245,6 +248,7 @@ class HttpExchange:
             self.keep_alive = False
         closing = "" if self.keep_alive else "connection: close\r\n"
         self.response_begun = True
+        self.status = status
         self._expects_continue = False
         head = (
             f"{_STATUS_LINES[status]}{_date_line()}{self.own_fields}{fields}{framing}{closing}\r\n"

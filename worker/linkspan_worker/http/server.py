@@ -55,6 +55,11 @@ class HttpServer:
         self.connections: set[HttpConnection] = set()
         self.draining = False
 
+    @property
+    def running(self) -> int:
+        """How many requests are being answered."""
+        return len(self._tasks)
+
     async def start(self, listener: socket.socket) -> None:
         """Accept connections from now on."""
         loop = asyncio.get_running_loop()
