@@ -51,6 +51,8 @@ async def authenticating(settings: AuthSettings) -> AsyncGenerator["Authenticato
                 yield authenticator
             finally:
                 authenticator.stop()
+    except BaseExceptionGroup as failed:  # our tasks never fail: it is what the block raised
+        raise failed.exceptions[0] from None
     finally:
         await fetcher.close()
 

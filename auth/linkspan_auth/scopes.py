@@ -20,7 +20,9 @@ _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 _TABLES: Final = frozenset({"methods", "tools"})
 
-_NO_RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType({})
+
+def _no_rules() -> Mapping[str, frozenset[str]]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,8 @@ class ScopeRules:
     """
 
     always: frozenset[str] = frozenset()
-    methods: Mapping[str, frozenset[str]] = field(default=_NO_RULES)
-    tools: Mapping[str, frozenset[str]] = field(default=_NO_RULES)
+    methods: Mapping[str, frozenset[str]] = field(default_factory=_no_rules)
+    tools: Mapping[str, frozenset[str]] = field(default_factory=_no_rules)
 
     def __post_init__(self) -> None:
         """Check that every scope can stand in a challenge.

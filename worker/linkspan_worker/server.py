@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
@@ -13,6 +14,7 @@ from linkspan_process.ports import address_of, take_port
 from linkspan_process.ready import ready_line
 from linkspan_process.telemetry import telemetry
 from linkspan_worker.app import MCP_PATH, WorkerApp
+from linkspan_worker.auth_config import check_exposure
 from linkspan_worker.config import WorkerConfig
 from linkspan_worker.endpoint import McpEndpoint
 from linkspan_worker.http import HttpServer, HttpTimes
@@ -58,8 +60,17 @@ async def _serve(
     share_port: bool,
     stop: asyncio.Event,
 ) -> None:
+    check_exposure(config, config.host)
     listener = take_port(config.host, config.port, shared=share_port)
-    async with telemetry("linkspan-worker", environ, lean=config.tracing == "lean"):
+    async with (
+        telemetry("linkspan-worker", environ, lean=config.tracing == "lean"),
+        AsyncExitStack() as stack,
+    ):
+        door = None
+        if config.wants_auth:
+            from linkspan_worker.auth_door import open_door  # noqa: PLC0415 - not loaded for nothing
+
+            door = await stack.enter_async_context(open_door(config, _address(config, listener)))
         sessions = SessionClient(config.session, retry_for_seconds=config.retry_for)
         endpoint = McpEndpoint(
             sessions,
@@ -70,8 +81,9 @@ async def _serve(
             routing_header=config.routing_header.lower(),
             loopback_only=is_loopback(config.host),
             allowed_origins=config.allowed_origins,
+            door=door,
         )
-        app = WorkerApp(endpoint, sessions)
+        app = WorkerApp(endpoint, sessions, {} if door is None else door.documents)
         try:
             await _serve_http(config, app, listener, stop)
         finally:
@@ -83,7 +95,7 @@ async def _serve_http(
 ) -> None:
     server = HttpServer(app, HttpTimes(message_seconds=config.stall_timeout))
     await server.start(listener)
-    address = f"http://{address_of(config.host, listener.getsockname()[1])}{MCP_PATH}"
+    address = _address(config, listener)
     logger.info("serving %s for the session servers at %s", address, config.session)
     print(ready_line({"mcp": address}), flush=True)
     try:
@@ -95,3 +107,7 @@ async def _serve_http(
         await server.drain(_GIVE_UP_SECONDS)
     finally:
         await server.close()
+
+
+def _address(config: WorkerConfig, listener: socket.socket) -> str:
+    return f"http://{address_of(config.host, listener.getsockname()[1])}{MCP_PATH}"
