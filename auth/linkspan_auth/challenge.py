@@ -17,7 +17,6 @@ _SENTENCES: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.TOO_LARGE: "the token is too long",
         Reason.MALFORMED: "the token cannot be read",
         Reason.WRONG_TYPE: "the token is not an access token",
-        Reason.CRITICAL_EXTENSION: "the token has an extension that is not understood",
         Reason.ALGORITHM: "the token's algorithm is not allowed",
         Reason.UNKNOWN_ISSUER: "the token is of another issuer",
         Reason.UNKNOWN_KEY: "the token's key is unknown",

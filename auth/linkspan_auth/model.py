@@ -25,7 +25,6 @@ class Reason(Enum):
     TOO_LARGE = "too_large"
     MALFORMED = "malformed"
     WRONG_TYPE = "wrong_type"
-    CRITICAL_EXTENSION = "critical_extension"
     ALGORITHM = "algorithm_not_allowed"
     UNKNOWN_ISSUER = "unknown_issuer"
     UNKNOWN_KEY = "unknown_key"

@@ -56,13 +56,12 @@ def read_unverified(token: str, algorithms: frozenset[str]) -> Unverified:
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-        # PyJWT refuses a critical extension that it does not know at once.
         raise CredentialError(Reason.MALFORMED) from None
     kid: object = header.get("kid")
     kind: object = header.get("typ", "JWT")
     algorithm: object = header.get("alg")
-    if "crit" in header:
-        raise CredentialError(Reason.CRITICAL_EXTENSION)
+    if "crit" in header:  # no extension is understood here, and PyJWT lets one pass
+        raise CredentialError(Reason.MALFORMED)
     if not isinstance(algorithm, str) or algorithm not in algorithms:
         raise CredentialError(Reason.ALGORITHM)
     if not isinstance(kind, str) or kind.lower() not in _TYPES:

@@ -63,7 +63,7 @@ class AuthConfig:
     auth_client_secret_file: Path | None = setting(
         None,
         parse=parse_optional_path,
-        help="the file with the secret that goes with --auth-client-id",
+        help="the file with the secret that this server shows the issuer with its id",
         metavar="FILE",
     )
     auth_introspection_url: str = setting(
@@ -100,7 +100,7 @@ class AuthConfig:
     auth_check_timeout: float = setting(
         2.0,
         parse=parse_seconds,
-        help="how long --auth-check may take, in seconds",
+        help="how long that function may take, in seconds",
         metavar="SECONDS",
     )
     auth_remember: float = setting(

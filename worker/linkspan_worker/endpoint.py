@@ -61,6 +61,9 @@ ANONYMOUS: Final = Principal()
 
 _SESSION_ID_BYTES: Final = 24
 _INIT_TIMEOUT_SECONDS: Final = 10.0
+_MAX_STRANGER_BYTES: Final = 64 * 1024
+_STRANGER_SECONDS: Final = 1.0
+"""How much is read, and for how long, of a request that is refused for who sent it."""
 
 
 class _Listen(NamedTuple):
@@ -186,18 +189,18 @@ class McpEndpoint:
         return await self._enter(self._door, exchange, headers)
 
     async def _enter(self, door: Door, exchange: HttpExchange, headers: Headers) -> _Arrival:
-        """Let a request in, or refuse it; the body of a stranger is not waited for."""
+        """Let a request in, or refuse it."""
         entry = await door.enter(headers)
-        if entry.refusal is not None and not exchange.body_complete:
-            refused = RefusedError(entry.refusal)
-            return _Arrival(headers, accepted_by(headers), refused=refused, entry=entry)
+        if entry.refusal is not None:
+            stranger = await _judge_stranger(exchange, headers, entry.refusal)
+            return stranger._replace(entry=entry)
         arrival = await _judge(exchange, headers, self._stall_seconds)
         if arrival.envelope is not None:
             entry = door.permit(entry, arrival.envelope)
-        if entry.refusal is None:
-            return arrival._replace(entry=entry)
-        refused = RefusedError(entry.refusal, arrival.request_id)
-        return arrival._replace(refused=refused, entry=entry)
+        if entry.refusal is not None:
+            refused = RefusedError(entry.refusal, arrival.request_id)
+            return arrival._replace(refused=refused, entry=entry)
+        return arrival._replace(entry=entry)
 
     async def _answer(self, arrival: _Arrival, relay: Relay) -> None:
         if arrival.gone:
@@ -298,6 +301,19 @@ async def _judge(exchange: HttpExchange, headers: Headers, stall_seconds: float)
         return _Arrival(headers, accepted, envelope, refused=refused)
     except ClientGoneError:
         return _Arrival(headers, accepted, gone=True)
+
+
+async def _judge_stranger(exchange: HttpExchange, headers: Headers, refusal: Refusal) -> _Arrival:
+    """Look at what a stranger wants, for its span and the id of its answer, if that costs little."""
+    length = headers.get("content-length") or ""
+    if length.isdecimal() and int(length) <= _MAX_STRANGER_BYTES:
+        try:
+            async with asyncio.timeout(_STRANGER_SECONDS):
+                arrival = await _judge(exchange, headers, _STRANGER_SECONDS)
+            return arrival._replace(refused=RefusedError(refusal, arrival.request_id))
+        except TimeoutError:
+            exchange.keep_alive = False
+    return _Arrival(headers, accepted_by(headers), refused=RefusedError(refusal))
 
 
 async def _read(exchange: HttpExchange, stall_seconds: float) -> bytes:
