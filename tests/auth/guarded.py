@@ -50,7 +50,8 @@ class Guarded:
 
     def token(self, **more: Any) -> str:
         """Mint a token for the worker."""
-        return self.issuer.token(**{"audience": self.mcp, **more})
+        audience: object = more.pop("audience", self.mcp)
+        return self.issuer.token(audience, **more)
 
     @contextmanager
     def peer(self, token: str, *, session_id: str | None = None) -> Generator[Peer]:

@@ -3,7 +3,7 @@
 import pytest
 from tests.auth.guarded import Guarded
 from tests.requirements import requirement
-from tests.support.peer import Answer, Peer, request
+from tests.support.peer import Answer, Peer, modern, modern_headers, request
 from tests.support.processes import linkspan
 
 
@@ -63,6 +63,27 @@ def record_of(guarded: Guarded, peer: Peer) -> list[str]:
     ) as shown:
         assert shown.wait() == 0, shown.errors
         return shown.output
+
+
+@requirement("auth.owner", "modern.request-state")
+def test_request_state_of_another_principal_is_refused(guarded: Guarded) -> None:
+    def call(peer: Peer, **more: object) -> Answer:
+        tool = "test_input_required_result_request_state"
+        message = modern("tools/call", {"name": tool, "arguments": {}, **more})
+        meta = message["params"]["_meta"]
+        meta["io.modelcontextprotocol/clientCapabilities"] = {"elicitation": {"form": {}}}
+        return peer.post(message, headers=modern_headers(message))
+
+    back: dict[str, object] = {
+        "inputResponses": {"confirm": {"action": "accept", "content": {"ok": True}}}
+    }
+    with (
+        guarded.peer(guarded.token(subject="owner")) as owner,
+        guarded.peer(guarded.token(subject="mallory")) as stranger,
+    ):
+        state = call(owner).result["requestState"]
+        assert call(stranger, requestState=state, **back).code == -32602
+        assert "content" in call(owner, requestState=state, **back).result
 
 
 @requirement("auth.fixation")

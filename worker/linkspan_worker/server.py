@@ -97,6 +97,8 @@ async def _serve_http(
     await server.start(listener)
     address = _address(config, listener)
     logger.info("serving %s for the session servers at %s", address, config.session)
+    if not (config.wants_auth or is_loopback(config.host)):
+        logger.warning("nobody is asked who they are: whoever reaches this address can do anything")
     print(ready_line({"mcp": address}), flush=True)
     try:
         await stop.wait()
