@@ -123,13 +123,11 @@ class Authenticator:
         Args:
             authorization: Every value of the header `Authorization`, trimmed.
         """
-        identity: Identity | None = None
         try:
-            token = read_bearer(authorization)
-            digest = digest_of(token)
+            digest = digest_of(authorization[0]) if len(authorization) == 1 else b""
             identity = self._memory.get(digest)
             if identity is None:
-                identity = await self._verify(token, digest)
+                identity = await self._verify(read_bearer(authorization), digest)
                 self._memory.put(digest, identity)
             if self._check is not None:
                 await self._check.ask(identity)

@@ -1,4 +1,4 @@
-"""Who was verified a moment ago, by the digest of the token.
+"""Who was verified a moment ago, by the digest of the credential.
 
 What is remembered is at most `max_seconds` old and never past the token's own end, and there are
 never more than `max_entries`: the oldest goes first. Tokens themselves are not kept.
@@ -15,9 +15,9 @@ MAX_REMEMBERED: Final = 10_000
 """How many tokens are remembered: about 10 MB."""
 
 
-def digest_of(token: str) -> bytes:
-    """Name a token without saying it: SHA-256 of its bytes."""
-    return hashlib.sha256(token.encode("latin-1")).digest()
+def digest_of(credential: str) -> bytes:
+    """Name a credential, a header's value, without saying it: SHA-256 of its bytes."""
+    return hashlib.sha256(credential.encode("latin-1", "replace")).digest()
 
 
 class TokenMemory:

@@ -70,9 +70,12 @@ _ROWS: Final[Mapping[Reason, _Row]] = MappingProxyType(
 """All others are `invalid_token`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Identity:
     """Who calls, as a verified credential says.
+
+    A remembered token gives the same object again, so that what is made of it can be kept beside it:
+    two are equal only if they are one.
 
     Attributes:
         issuer: Who vouches for the subject.

@@ -1,6 +1,7 @@
 """Decisions without a process: bearer tokens, memory, scopes, metadata, challenges, settings, keys."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -104,17 +105,17 @@ def test_good_claims_say_who_that_is() -> None:
         "jwt",
         50,
     )
-    assert found == Identity(
-        ISSUER,
-        "alice",
-        RESOURCE,
-        "jwt",
-        frozenset({"a", "b"}),
-        expires_at=100,
-        organization_id="acme",
-        account_id="alice",
-        client_id="app",
-    )
+    assert asdict(found) == {
+        "issuer": ISSUER,
+        "subject": "alice",
+        "resource": RESOURCE,
+        "kind": "jwt",
+        "scopes": {"a", "b"},
+        "expires_at": 100,
+        "organization_id": "acme",
+        "account_id": "alice",
+        "client_id": "app",
+    }
 
 
 @requirement("auth.remembered")

@@ -5,10 +5,10 @@ Above lie `endpoint`, through `entry`, and `app`, which serves the metadata; bel
 spans nor logs nor answers hold any part of a credential.
 """
 
-import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -71,9 +71,7 @@ class AuthDoor:
         found = await self._authenticator.authenticate(headers.all("authorization"))
         if isinstance(found, Denial):
             return Entry(_NOBODY, _denied(found), self._refusal(found))
-        principal = Principal(issuer=found.issuer, subject=found.subject, resource=found.resource)
-        ends_in = None if found.expires_at is None else found.expires_at - time.time()
-        return _Admitted(principal, _verified(found), ends_in_seconds=ends_in, identity=found)
+        return _admit(found)
 
     def permit(self, entry: Entry, message: Envelope | Batch) -> Entry:
         """See `Door.permit`."""
@@ -110,6 +108,17 @@ class _Admitted(Entry):
     """
 
     identity: Identity
+
+
+@lru_cache(1024)
+def _admit(identity: Identity) -> _Admitted:
+    """Let somebody in; remembered, because a remembered token is the same identity again."""
+    return _Admitted(
+        Principal(issuer=identity.issuer, subject=identity.subject, resource=identity.resource),
+        _verified(identity),
+        ends_at=identity.expires_at,
+        identity=identity,
+    )
 
 
 @asynccontextmanager

@@ -242,11 +242,11 @@ class McpEndpoint:
 
     def _listening_of(self, arrival: _Arrival) -> Ending:
         """Say when a listening stream ends: no later than what it was opened with."""
-        lasts = None if arrival.entry is None else arrival.entry.ends_in_seconds
         usual = self._end_of_listening
-        if lasts is None or usual.at_most_seconds is None or lasts >= usual.at_most_seconds:
+        if arrival.entry is None or arrival.entry.ends_at is None or usual.at_most_seconds is None:
             return usual
-        return replace(usual, at_most_seconds=max(lasts, 0.0))
+        lasts = max(arrival.entry.ends_at - time.time(), 0.0)
+        return replace(usual, at_most_seconds=min(lasts, usual.at_most_seconds))
 
     async def _post(self, arrival: _Arrival, action: Post, relay: Relay) -> None:
         session_id: str | None

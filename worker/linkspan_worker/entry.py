@@ -27,13 +27,13 @@ class Entry:
         principal: On whose behalf the request is; meaningless if it is refused.
         attributes: What its span says of that.
         refusal: What it is answered instead; None if it is let in.
-        ends_in_seconds: How long the credential lasts; None if it does not end.
+        ends_at: When the credential ends, in seconds since the Unix epoch; None if it does not.
     """
 
     principal: Principal
     attributes: Mapping[str, AttributeValue]
     refusal: Refusal | None = None
-    ends_in_seconds: float | None = None
+    ends_at: float | None = None
 
     def tell(self, span: RequestSpan) -> None:
         """Put it into the request's span, and a refusal into the log of the same trace."""
