@@ -104,8 +104,7 @@ class Issuer:
 @contextmanager
 def running_issuer(path: str = "") -> Generator[Issuer]:
     """Run an issuer until the block is left."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
+    server = _HttpServer(("127.0.0.1", 0), _Handler)
     issuer = Issuer(server.server_port, path)
     setattr(server, "issuer", issuer)  # noqa: B010 - the handler finds it there
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -117,6 +116,11 @@ def running_issuer(path: str = "") -> Generator[Issuer]:
         server.shutdown()
         server.server_close()
         thread.join(WAIT_SECONDS)
+
+
+class _HttpServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,11 +1,15 @@
 """Decisions without a process: bearer tokens, memory, scopes, metadata, challenges, settings, keys."""
 
 import json
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
 from tests.requirements import requirement
 
 from linkspan_auth import (
@@ -30,6 +34,7 @@ from linkspan_auth.issuer import metadata_urls
 from linkspan_auth.keys import read_key_set
 from linkspan_auth.memory import TokenMemory, digest_of
 from linkspan_auth.refreshing import retry_delay
+from linkspan_auth.tokens import read_unverified, verify
 
 RESOURCE = "https://mcp.example/team/mcp"
 ISSUER = "https://as.example"
@@ -288,6 +293,21 @@ def test_keys_for_anything_but_signatures_are_left_out() -> None:
     found = read_key_set({"keys": keys})
     assert len(found) == 1
     assert found.find("broken", "RS256") is None
+
+
+@requirement("auth.algorithms")
+def test_a_key_that_is_too_short_is_not_used() -> None:
+    short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - it is
+    jwk = {**json.loads(RSAAlgorithm.to_jwk(short.public_key())), "kid": "short"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)  # it is what is tested
+        token = jwt.encode({"iss": ISSUER, **claims()}, short, "RS256", {"kid": "short"})
+    unverified = read_unverified(token, frozenset({"RS256"}))
+    key = read_key_set({"keys": [jwk]}).find(unverified.kid, unverified.algorithm)
+    assert key is not None
+    with pytest.raises(CredentialError) as refused:
+        verify(unverified, key, TERMS, 50)
+    assert refused.value.reason is Reason.UNKNOWN_KEY
 
 
 @requirement("auth.api-keys")

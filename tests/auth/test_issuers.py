@@ -7,12 +7,21 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.auth.issuer import WAIT_SECONDS, Issuer, running_issuer
+from tests.auth.issuer import CLIENT_ID, CLIENT_SECRET, WAIT_SECONDS, Issuer, running_issuer
 from tests.requirements import requirement
 from tests.support.waiting import wait_until
 
-from linkspan_auth import Authenticator, AuthSettings, Denial, Identity, Reason, authenticating
+from linkspan_auth import (
+    Authenticator,
+    AuthSettings,
+    ClientSecret,
+    Denial,
+    Identity,
+    Reason,
+    authenticating,
+)
 from linkspan_auth.fetching import MAX_DOCUMENT_BYTES
+from linkspan_auth.introspection import MAX_AT_ONCE
 
 RESOURCE = "https://mcp.example/mcp"
 
@@ -198,6 +207,43 @@ def test_a_verified_token_is_remembered_but_not_past_its_own_end() -> None:
             assert isinstance(first, Identity)
             assert await look(authenticator, token) is first
             await until(authenticator, token, Reason.EXPIRED)
+
+    with_issuer(test)
+
+
+@requirement("auth.fetch-bounds")
+def test_an_issuer_that_never_answers_is_given_up_in_time() -> None:
+    async def test(issuer: Issuer) -> None:
+        issuer.held.clear()
+        async with verifying(issuer) as authenticator:
+            found = await look(authenticator, issuer.token(RESOURCE))
+        assert isinstance(found, Denial)
+        assert found.reason is Reason.ISSUER_AWAY
+
+    with_issuer(test)
+
+
+@requirement("auth.opaque")
+def test_a_token_is_asked_about_once_at_a_time_and_too_many_are_shed() -> None:
+    async def test(issuer: Issuer) -> None:
+        known = {"active": True, "sub": "alice", "aud": RESOURCE}
+        issuer.opaque = {f"t{number}": known for number in range(MAX_AT_ONCE)}
+        client = ClientSecret(CLIENT_ID, CLIENT_SECRET)
+        async with verifying(issuer, client=client) as authenticator:
+            await until(authenticator, issuer.token(RESOURCE), None)
+            issuer.held.clear()
+            looks = [
+                asyncio.create_task(look(authenticator, token))
+                for token in [*issuer.opaque, *issuer.opaque]
+            ]
+            await asyncio.to_thread(wait_until, lambda: bool(issuer.asked["/introspect"]), "one")
+            assert await look(authenticator, "one-more") == Denial(
+                Reason.BUSY, retry_after_seconds=1
+            )
+            issuer.held.set()
+            found = await asyncio.gather(*looks)
+        assert all(isinstance(each, Identity) for each in found)
+        assert issuer.asked["/introspect"] == MAX_AT_ONCE
 
     with_issuer(test)
 

@@ -1,5 +1,7 @@
 """Whose session it is: ids that are another's, guessed or chosen, over real processes."""
 
+import time
+
 import pytest
 from tests.auth.guarded import Guarded
 from tests.requirements import requirement
@@ -101,6 +103,17 @@ def test_a_session_goes_on_with_a_newer_token_of_its_principal(guarded: Guarded)
         newer = guarded.token(subject="carol", scope="sums", algorithm="ES256")
         peer.http.headers["authorization"] = f"Bearer {newer}"
         assert peer.call("add", a=1, b=2).result["structuredContent"] == {"result": 3}
+
+
+def test_a_listening_stream_ends_with_the_token_that_opened_it(guarded: Guarded) -> None:
+    with guarded.peer(guarded.token(subject="heidi")) as peer:
+        assert peer.initialize().status == 200
+        short = guarded.token(subject="heidi", exp=int(time.time()) + 3)
+        peer.http.headers["authorization"] = f"Bearer {short}"
+        with peer.listen() as stream:
+            assert stream.response.status_code == 200
+            stream.rest()
+        assert peer.ask("ping").status == 401
 
 
 @requirement("auth.issuer-away")
