@@ -47,6 +47,8 @@ class Issuer:
         self.rsa_kid = "rsa-1"
         self.redirect_keys_to = ""
         self.extra_bytes = 0
+        self.says_it_is = self.name
+        """What its metadata call it."""
 
     def keys(self) -> dict[str, Any]:
         """Return the JWK set."""
@@ -66,7 +68,7 @@ class Issuer:
     def metadata(self) -> dict[str, Any]:
         """Return the issuer's metadata."""
         return {
-            "issuer": self.name,
+            "issuer": self.says_it_is,
             "jwks_uri": f"{self.name}/jwks",
             "introspection_endpoint": f"{self.name}/introspect",
         }

@@ -8,8 +8,8 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
-from jwt.algorithms import RSAAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from tests.requirements import requirement
 
 from linkspan_auth import (
@@ -31,7 +31,7 @@ from linkspan_auth.bearer import MAX_TOKEN_CHARS, read_bearer
 from linkspan_auth.claims import Terms, identify
 from linkspan_auth.errors import CredentialError, FetchError
 from linkspan_auth.issuer import metadata_urls
-from linkspan_auth.keys import read_key_set
+from linkspan_auth.keys import ALGORITHMS, read_key_set
 from linkspan_auth.memory import TokenMemory, digest_of
 from linkspan_auth.refreshing import retry_delay
 from linkspan_auth.tokens import read_unverified, verify
@@ -293,6 +293,33 @@ def test_keys_for_anything_but_signatures_are_left_out() -> None:
     found = read_key_set({"keys": keys})
     assert len(found) == 1
     assert found.find("broken", "RS256") is None
+
+
+@requirement("auth.algorithms")
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_each_algorithm_that_can_be_allowed_verifies_with_its_key(algorithm: str) -> None:
+    kind, curve = ALGORITHMS[algorithm]
+    keys: dict[str, tuple[Any, Any]] = {
+        "RSA": (rsa.generate_private_key(public_exponent=65537, key_size=2048), RSAAlgorithm),
+        "P-256": (ec.generate_private_key(ec.SECP256R1()), ECAlgorithm),
+        "P-384": (ec.generate_private_key(ec.SECP384R1()), ECAlgorithm),
+        "P-521": (ec.generate_private_key(ec.SECP521R1()), ECAlgorithm),
+        "Ed25519": (ed25519.Ed25519PrivateKey.generate(), OKPAlgorithm),
+    }
+    jwks = [
+        {**json.loads(how.to_jwk(key.public_key())), "kid": name}
+        for name, (key, how) in keys.items()
+    ]
+    name = curve or kind
+    token = jwt.encode({"iss": ISSUER, **claims()}, keys[name][0], algorithm)
+    found = read_key_set({"keys": jwks})
+    for kid in (name, None):  # without an id, the only one that fits is meant
+        key = found.find(kid, algorithm)
+        assert key is not None
+        unverified = read_unverified(token, frozenset({algorithm}))
+        assert verify(unverified, key, TERMS, 50).subject == "alice"
+    others = keys.keys() - {name}
+    assert [found.find(other, algorithm) for other in others] == [None] * len(others)
 
 
 @requirement("auth.algorithms")

@@ -1,5 +1,7 @@
 """Whom a worker serves without asking who they are: this machine, unless told otherwise."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,16 @@ def test_elsewhere_the_resource_has_to_be_named(config: WorkerConfig) -> None:
 def test_settings_that_would_lock_nobody_out_are_refused(config: WorkerConfig) -> None:
     with pytest.raises(SettingError, match="let anybody in"):
         check_exposure(config, "127.0.0.1")
+
+
+def test_a_worker_without_authentication_loads_none_of_it() -> None:
+    code = (
+        "import sys, linkspan_worker.server, linkspan_cli.main; "
+        "print({'linkspan_auth', 'jwt'} & sys.modules.keys())"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=45, check=True)
+    assert done.stdout == "set()\n"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from linkspan_auth import (
 )
 from linkspan_auth.fetching import MAX_DOCUMENT_BYTES
 from linkspan_auth.introspection import MAX_AT_ONCE
+from linkspan_auth.refreshing import Refreshed
 
 RESOURCE = "https://mcp.example/mcp"
 
@@ -150,6 +151,38 @@ def test_an_issuer_that_was_never_reached_is_503_with_a_time_and_recovers() -> N
     with_issuer(test)
 
 
+@requirement("auth.keys")
+def test_what_is_old_is_given_out_while_a_newer_one_is_fetched() -> None:
+    async def test() -> None:
+        now = 0.0
+        fetched = 0
+        may_end = asyncio.Event()
+
+        async def load() -> int:
+            nonlocal fetched
+            await may_end.wait()
+            fetched += 1
+            return fetched
+
+        async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as tasks:
+            document = Refreshed(
+                "it", load, tasks, max_age_seconds=60, min_interval_seconds=1, monotonic=lambda: now
+            )
+            may_end.set()
+            assert await document.get() == 1
+            may_end.clear()
+            now = 59
+            assert await document.get() == 1
+            now = 60
+            assert await document.get() == 1
+            waiting = asyncio.create_task(document.newer_than(1))
+            may_end.set()
+            assert await waiting == 2
+            assert await document.get() == 2
+
+    asyncio.run(test())
+
+
 def test_an_issuer_with_a_path_is_found_where_rfc_8414_puts_it() -> None:
     async def test(issuer: Issuer) -> None:
         async with verifying(issuer) as authenticator:
@@ -186,12 +219,9 @@ def test_a_key_set_over_the_limit_is_not_taken() -> None:
 
 def test_metadata_of_another_issuer_are_not_believed() -> None:
     async def test(issuer: Issuer) -> None:
-        token = issuer.token(RESOURCE)
-        real = issuer.name
+        issuer.says_it_is = "https://other.example"
         async with verifying(issuer) as authenticator:
-            issuer.name = "https://other.example"
-            found = await look(authenticator, token)
-        issuer.name = real
+            found = await look(authenticator, issuer.token(RESOURCE))
         assert isinstance(found, Denial)
         assert found.reason is Reason.ISSUER_AWAY
 
