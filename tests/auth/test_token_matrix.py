@@ -239,6 +239,20 @@ def test_a_good_token_is_let_in_in_one_trace_that_says_who(
     assert token not in "".join([*guarded.stack.worker.errors, *guarded.stack.session.errors])
 
 
+@requirement("auth.scopes", "auth.span")
+def test_a_caller_who_lacks_a_scope_is_verified_and_forbidden_in_the_span(guarded: Guarded) -> None:
+    agent = "lacks a scope"
+    message = modern("tools/call", {"name": "add", "arguments": {"a": 2, "b": 3}})
+    with guarded.peer(guarded.token(subject="ivan")) as peer:
+        answer = peer.post(message, headers={**modern_headers(message), "user-agent": agent})
+    assert answer.status == 403
+    span = guarded.span_of(agent)
+    assert span.attributes["mcp.auth.verified"] is True
+    assert span.attributes["mcp.auth.outcome"] == "forbidden"
+    assert span.attributes["mcp.auth.invalid_reason"] == "insufficient_scope"
+    assert span.attributes["mcp.auth.account_id"] == "ivan"
+
+
 @requirement("auth.opaque")
 def test_an_opaque_token_is_worth_what_the_issuer_says_of_it(guarded: Guarded) -> None:
     known = {"active": True, "sub": "opal", "aud": guarded.mcp, "exp": NOW + 600}

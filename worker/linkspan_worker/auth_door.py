@@ -80,7 +80,7 @@ class AuthDoor:
         denial = self._authenticator.permit(entry.identity, _calls(message))
         if denial is None:
             return entry
-        attributes = {**entry.attributes, **_denied(denial), "mcp.auth.verified": True}
+        attributes = {**entry.attributes, **_denied(denial)}
         return Entry(entry.principal, attributes, self._refusal(denial))
 
     def _refusal(self, denial: Denial) -> Refusal:
@@ -200,7 +200,7 @@ def _verified(identity: Identity) -> dict[str, AttributeValue]:
 
 def _denied(denial: Denial) -> dict[str, AttributeValue]:
     return {
-        "mcp.auth.verified": False,
+        "mcp.auth.verified": denial.outcome == "forbidden",
         "mcp.auth.outcome": denial.outcome,
         "mcp.auth.invalid_reason": denial.reason.value,
     }
