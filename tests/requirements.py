@@ -33,6 +33,9 @@ _PROPAGATION: Final = "propagation/README.md"
 _TUNNEL: Final = "tunnel/README.md"
 _METRICS: Final = "docs/metrics.md"
 _OURS: Final = "docs/architecture.md"
+_AUTH: Final = f"{_SPEC_2025}/authorization"
+_AUTH_PAGE: Final = "docs/auth.md"
+_RFC: Final = "https://www.rfc-editor.org/rfc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,6 +462,82 @@ _ROWS: Final = (
         "end asks first, follows the owner, counts what became of each.",
         _OPERATING,
     ),
+    # Who may call
+    (
+        "auth.challenge",
+        "A request without a credential gets 401 and a challenge that names the metadata.",
+        f"{_RFC}/rfc6750#section-3",
+    ),
+    (
+        "auth.metadata",
+        "Protected resource metadata are served without the resource's path, and with it.",
+        f"{_RFC}/rfc9728#section-3.1",
+    ),
+    (
+        "auth.tokens",
+        "Each kind of bad token has its status, its error and its reason in the span.",
+        f"{_RFC}/rfc6750#section-3.1",
+    ),
+    (
+        "auth.audience",
+        "A token that was issued for another resource gets 401.",
+        f"{_RFC}/rfc8707#section-2",
+    ),
+    (
+        "auth.algorithms",
+        "No token is verified with an algorithm or a kind of key that is not allowed.",
+        f"{_RFC}/rfc8725#section-3.1",
+    ),
+    ("auth.keys", "However many ask, an issuer's keys are fetched once.", _AUTH_PAGE),
+    (
+        "auth.rotation",
+        "An unknown key has the keys fetched anew, no more often than the interval allows.",
+        _AUTH_PAGE,
+    ),
+    (
+        "auth.issuer-away",
+        "An issuer that is away is 503 with Retry-After, and costs nobody whose key is known.",
+        _AUTH_PAGE,
+    ),
+    (
+        "auth.fetch-bounds",
+        "What is fetched is bounded in time and size, and no redirect is followed.",
+        _AUTH_PAGE,
+    ),
+    (
+        "auth.remembered",
+        "A verified token is remembered for a minute at most, and never past its end.",
+        _AUTH_PAGE,
+    ),
+    (
+        "auth.opaque",
+        "A token that is no JWT is worth what the issuer says of it.",
+        f"{_RFC}/rfc7662#section-2.2",
+    ),
+    ("auth.api-keys", "API keys are kept as digests and can be taken back.", _AUTH_PAGE),
+    (
+        "auth.scopes",
+        "A method or tool that needs more scopes gets 403 and a challenge that names them.",
+        _AUTH,
+    ),
+    ("auth.check", "A live check locks a member out; without its answer it is 503.", _AUTH_PAGE),
+    (
+        "auth.owner",
+        "A session of another principal is as unknown as none, and is not touched.",
+        _SESSIONS,
+    ),
+    ("auth.fixation", "A client cannot choose the id of a session.", _SESSIONS),
+    (
+        "auth.exposed",
+        "Without authentication a worker serves on loopback only, unless told what that risks.",
+        _AUTH_PAGE,
+    ),
+    (
+        "auth.span",
+        "A request that is not let in is a span too, and no token is in any.",
+        _AUTH_PAGE,
+    ),
+    ("auth.flow", "The MCP client's own OAuth logs in through the worker, and steps up.", _AUTH),
     ("cli.sessions-errors", "A failed call is one line that says what to do.", _OPERATING),
     # Tracing
     (

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Final, NoReturn, Protocol
 
+from linkspan_cli import api_key
 from linkspan_cli.sessions.arguments import EXAMPLES as SESSIONS_EXAMPLES
 from linkspan_cli.sessions.arguments import add_sessions, shield_ids
 from linkspan_cli.traces.arguments import EXAMPLES as TRACES_EXAMPLES
@@ -25,6 +26,7 @@ from linkspan_process.settings import add_flags, from_env, parse_port, with_flag
 from linkspan_session import config as session_config
 from linkspan_traces import config as traces_config
 from linkspan_worker import config as worker_config
+from linkspan_worker.auth_config import check_exposure
 
 _DESCRIPTION: Final = """\
 Serves any Python MCP server from a stateless HTTP worker and a session server joined by gRPC.
@@ -92,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _sessions(parsed, os.environ)
             case "traces":
                 return _traces(parsed, os.environ)
+            case "api-key":
+                return api_key.run(parsed)
             case _:
                 return _worker(parsed, os.environ)
     except StartError as error:
@@ -112,6 +116,7 @@ def _run(parsed: argparse.Namespace) -> int:
     settings = from_env(session_config.SessionConfig, os.environ, prefix=_SESSION_ENV)
     session_port = settings.port if parsed.session_port is None else parsed.session_port
     check_port(settings.host, session_port, flag="--session-port")
+    check_exposure(worker, worker.host)
     check_port(worker.host, worker.port if parsed.port is None else parsed.port)
     session_metrics_port, worker_metrics_port = _metrics_ports(
         settings.metrics_port, worker.metrics_port, parsed.session_processes, os.environ
@@ -264,6 +269,7 @@ def _parser() -> argparse.ArgumentParser:
     traces = _add(commands, "traces", "keep traces, and show them", epilog=TRACES_EXAMPLES)
     traces.formatter_class = argparse.RawDescriptionHelpFormatter
     add_traces(traces)
+    api_key.add_api_key(_add(commands, "api-key", "make an API key", epilog=api_key.NOTES))
     return parser
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
 
 from linkspan_process.errors import SettingError
 
@@ -77,10 +77,16 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Settings], *, pref
     for name, declaration in _declarations(settings):
         default = getattr(defaults, name)
         shown = default if default or default == 0 else "none"
+        if isinstance(default, frozenset):
+            shown = ",".join(sorted(map(str, cast("frozenset[object]", default)))) or "none"
+        if isinstance(default, bool):
+            shown = "yes" if default else "no"
         parser.add_argument(
             "--" + name.replace("_", "-"),
             dest=name,
             default=None,
+            nargs="?" if isinstance(default, bool) else None,
+            const="yes" if isinstance(default, bool) else None,
             metavar=declaration.metavar,
             help=f"{declaration.help} (default: {shown}; {prefix}{name.upper()})",
         )
@@ -129,6 +135,16 @@ def parse_path(text: str) -> Path:
     if not text:
         raise ValueError("must not be empty")
     return Path(text).expanduser()
+
+
+def parse_optional_path(text: str) -> Path | None:
+    """Take a file system path, or nothing for none; `~` is the home directory."""
+    return Path(text).expanduser() if text else None
+
+
+def parse_yes(text: str) -> bool:
+    """Take `yes` or `no`, in any case; a flag of this kind alone is `yes`."""
+    return parse_choice("yes", "no")(text) == "yes"
 
 
 def parse_port(text: str) -> int:

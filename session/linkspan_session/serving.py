@@ -20,7 +20,13 @@ from linkspan_session.errors import StoreUnavailableError
 from linkspan_session.grpc_front import GrpcFront
 from linkspan_session.host import SessionHost
 from linkspan_session.housekeeping import Housekeeping
-from linkspan_session.kernel import App, HostedServer, hosting, share_request_state_key
+from linkspan_session.kernel import (
+    App,
+    HostedServer,
+    bind_request_state,
+    hosting,
+    share_request_state_key,
+)
 from linkspan_session.lease import Lease
 from linkspan_session.listener import Listener
 from linkspan_session.live import StreamSettings
@@ -47,6 +53,7 @@ def load_hosted(config: SessionConfig) -> App:
     guard_listening(app)
     if config.request_state_key:
         share_request_state_key(app, _read_key(config.request_state_key))
+    bind_request_state(app)
     return app
 
 

@@ -105,7 +105,7 @@ def test_a_port_in_use_stops_the_start(taken: str, tmp_path: Path) -> None:
 def test_a_host_that_is_not_this_machine_stops_the_start(tmp_path: Path) -> None:
     host = "192.0.2.1"  # for documentation (RFC 5737): nobody has it
     where = ("--host", host, "--port", "0")
-    assert f"cannot serve on {host}:0: " in refusal("worker", *where)
+    assert f"cannot serve on {host}:0: " in refusal("worker", *where, "--insecure-no-auth")
     session = ("session", "--app", PROBE, "--data", str(tmp_path))
     assert f"cannot serve on {host}:0: " in refusal(*session, *where)
 

@@ -1,7 +1,9 @@
 """The application behind HTTP: which path goes where."""
 
 import asyncio
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Final
 
 from linkspan_worker.endpoint import McpEndpoint
@@ -14,13 +16,31 @@ _MCP_PATHS: Final = (MCP_PATH, MCP_PATH + "/")
 
 _READY_TIMEOUT_SECONDS: Final = 1.0
 
+_PUBLIC: Final = (
+    ("access-control-allow-origin", "*"),
+    ("cache-control", "public, max-age=300"),
+)
+
 _NOT_READY: Final = "no session server is ready: none answers, or their store does not"
 
 
 class WorkerApp:
     """`/mcp` for clients, `/healthz` and `/readyz` for whoever runs the worker."""
 
-    def __init__(self, endpoint: McpEndpoint, sessions: SessionClient) -> None:
+    def __init__(
+        self,
+        endpoint: McpEndpoint,
+        sessions: SessionClient,
+        documents: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Make the application.
+
+        Args:
+            endpoint: Answers MCP.
+            sessions: The way to the session servers, to ask whether they are ready.
+            documents: JSON that is served to whoever asks, web pages too, by path.
+        """
+        self._documents = documents
         self._endpoint = endpoint
         self._sessions = sessions
         self._draining = asyncio.Event()
@@ -45,6 +65,8 @@ class WorkerApp:
                 await reply.json(HTTPStatus.OK, '{"status":"alive"}')
             case "/readyz":
                 await self._say_ready(reply)
+            case path if path in self._documents:
+                await reply.json(HTTPStatus.OK, self._documents[path], _PUBLIC)
             case _:
                 await reply.json(
                     HTTPStatus.NOT_FOUND, f'{{"error":"not found; MCP is served at {MCP_PATH}"}}'

@@ -12,14 +12,15 @@ from linkspan_process.settings import (
     parse_words,
     setting,
 )
+from linkspan_worker.auth_config import AuthConfig
 from linkspan_worker.targets import parse_target
 
 ENV_PREFIX: Final = "LINKSPAN_WORKER_"
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerConfig:
-    """The settings of a worker. OpenTelemetry's own are its standard `OTEL_*` variables."""
+class _ServingConfig:
+    """The settings of a worker, but for those of authentication."""
 
     session: str = setting(
         "127.0.0.1:50051",
@@ -31,7 +32,7 @@ class WorkerConfig:
     host: str = setting(
         "127.0.0.1",
         parse=parse_text,
-        help="the address to serve HTTP on; there is no authentication, so keep it private",
+        help="the address to serve HTTP on; any but this machine's own needs authentication",
         metavar="HOST",
     )
     port: int = setting(
@@ -136,3 +137,8 @@ class WorkerConfig:
         help="how much to log: debug, info, warning or error",
         metavar="LEVEL",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig(AuthConfig, _ServingConfig):
+    """The settings of a worker. OpenTelemetry's own are its standard `OTEL_*` variables."""

@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 import uuid
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
@@ -39,8 +40,9 @@ from linkspan_worker.admission import (
     too_slow,
 )
 from linkspan_worker.caller_trust import CallerTrust
+from linkspan_worker.entry import Door, Entry
 from linkspan_worker.failures import Refusal, refusal_of
-from linkspan_worker.headers import ANY_ANSWER, Accepted, Headers
+from linkspan_worker.headers import ANY_ANSWER, Accepted, Headers, accepted_by
 from linkspan_worker.http import ClientGoneError, HttpExchange
 from linkspan_worker.origin import refuse_rebinding
 from linkspan_worker.relay import Ending, Liveliness, Relay
@@ -58,12 +60,15 @@ from linkspan_worker.traceresponse import traceresponse_line
 logger = logging.getLogger(__name__)
 
 ANONYMOUS: Final = Principal()
-"""Whom every session belongs to as long as nobody is asked who they are."""
+"""Whom every session belongs to where nobody is asked who they are."""
 
 _FOLLOWING: Final = CallerTrust()
 
 _SESSION_ID_BYTES: Final = 24
 _INIT_TIMEOUT_SECONDS: Final = 10.0
+_MAX_STRANGER_BYTES: Final = 64 * 1024
+_STRANGER_SECONDS: Final = 1.0
+"""How much is read, and for how long, of a request that is refused for who sent it."""
 
 
 class _Listen(NamedTuple):
@@ -85,6 +90,11 @@ class _Arrival(NamedTuple):
     action: Post | _Listen | _End | None = None
     refused: RefusedError | None = None
     gone: bool = False
+    entry: Entry | None = None
+
+    @property
+    def principal(self) -> Principal:
+        return ANONYMOUS if self.entry is None else self.entry.principal
 
     @property
     def request_id(self) -> RequestId | None:
@@ -108,6 +118,7 @@ class McpEndpoint:
         loopback_only: bool,
         allowed_origins: frozenset[str],
         trust: CallerTrust = _FOLLOWING,
+        door: Door | None = None,
     ) -> None:
         """Make the endpoint.
 
@@ -124,7 +135,9 @@ class McpEndpoint:
             allowed_origins: The origins of web pages that may talk to the worker, beside those of
                 this machine.
             trust: What is made of callers' trace contexts and headers.
+            door: Where requests are let in or not; None lets everybody in.
         """
+        self._door = door
         self._loopback_only = loopback_only
         self._allowed_origins = allowed_origins
         self._trust = trust
@@ -183,12 +196,30 @@ class McpEndpoint:
         )
         if rebinding is not None:
             return _Arrival(headers, ANY_ANSWER, refused=RefusedError(rebinding))
-        return await _judge(exchange, headers, self._stall_seconds)
+        if self._door is None or exchange.method == "OPTIONS":  # which browsers send without one
+            return await _judge(exchange, headers, self._stall_seconds)
+        return await self._enter(self._door, exchange, headers)
+
+    async def _enter(self, door: Door, exchange: HttpExchange, headers: Headers) -> _Arrival:
+        """Let a request in, or refuse it."""
+        entry = await door.enter(headers)
+        if entry.refusal is not None:
+            stranger = await _judge_stranger(exchange, headers, entry.refusal)
+            return stranger._replace(entry=entry)
+        arrival = await _judge(exchange, headers, self._stall_seconds)
+        if arrival.envelope is not None:
+            entry = door.permit(entry, arrival.envelope)
+        if entry.refusal is not None:
+            refused = RefusedError(entry.refusal, arrival.request_id)
+            return arrival._replace(refused=refused, entry=entry)
+        return arrival._replace(entry=entry)
 
     async def _answer(self, arrival: _Arrival, relay: Relay) -> None:
         if arrival.gone:
             raise ClientGoneError
         try:
+            if arrival.entry is not None:
+                arrival.entry.tell(relay.span)
             if arrival.refused is not None:
                 await relay.refuse(arrival.refused.refusal)
                 return
@@ -197,12 +228,14 @@ class McpEndpoint:
                     await relay.reply.empty(HTTPStatus.NO_CONTENT, [("allow", ALLOWED_METHODS)])
                 case _Listen(session_id, last_event_id):
                     answer = self._sessions.listen(
-                        session_id, ANONYMOUS, last_event_id=last_event_id
+                        session_id, arrival.principal, last_event_id=last_event_id
                     )
-                    await relay.carry(answer, self._end_of_listening)
+                    await relay.carry(answer, self._listening_of(arrival))
                 case _End(session_id):
                     timeout = self._request_timeout_seconds
-                    answer = self._sessions.end(session_id, ANONYMOUS, timeout_seconds=timeout)
+                    answer = self._sessions.end(
+                        session_id, arrival.principal, timeout_seconds=timeout
+                    )
                     await relay.carry(answer, self._end_of_requests)
                 case _:
                     await self._post(arrival, arrival.action, relay)
@@ -219,6 +252,14 @@ class McpEndpoint:
                 Refusal(500, INTERNAL_ERROR, "Internal server error", "internal", data=data)
             )
 
+    def _listening_of(self, arrival: _Arrival) -> Ending:
+        """Say when a listening stream ends: no later than what it was opened with."""
+        usual = self._end_of_listening
+        if arrival.entry is None or arrival.entry.ends_at is None or usual.at_most_seconds is None:
+            return usual
+        lasts = max(arrival.entry.ends_at - time.time(), 0.0)
+        return replace(usual, at_most_seconds=min(lasts, usual.at_most_seconds))
+
     async def _post(self, arrival: _Arrival, action: Post, relay: Relay) -> None:
         session_id: str | None
         match action:
@@ -226,7 +267,7 @@ class McpEndpoint:
                 session_id = secrets.token_urlsafe(_SESSION_ID_BYTES)
                 relay.span.name_session(session_id)
                 timeout = min(_INIT_TIMEOUT_SECONDS, self._request_timeout_seconds)
-                await self._sessions.init(session_id, ANONYMOUS, timeout_seconds=timeout)
+                await self._sessions.init(session_id, arrival.principal, timeout_seconds=timeout)
                 relay.headers = ((SESSION_ID_HEADER, session_id),)
             case InSession(known_session_id):
                 session_id = known_session_id
@@ -235,7 +276,7 @@ class McpEndpoint:
         listening = isinstance(action, Alone) and action.envelope.method == LISTEN_METHOD
         answer = self._sessions.post(
             session_id,
-            ANONYMOUS,
+            arrival.principal,
             arrival.body.decode(),
             headers=_forwarded(arrival.headers),
             single_answer=not arrival.accepted.event_stream,
@@ -243,7 +284,9 @@ class McpEndpoint:
             routing_key=session_id or routing_key_of(arrival.headers, self._routing_header),
             timeout_seconds=None if listening else self._request_timeout_seconds,
         )
-        await relay.carry(answer, self._end_of_listening if listening else self._end_of_requests)
+        await relay.carry(
+            answer, self._listening_of(arrival) if listening else self._end_of_requests
+        )
 
 
 async def _judge(exchange: HttpExchange, headers: Headers, stall_seconds: float) -> _Arrival:
@@ -270,6 +313,19 @@ async def _judge(exchange: HttpExchange, headers: Headers, stall_seconds: float)
         return _Arrival(headers, accepted, envelope, refused=refused)
     except ClientGoneError:
         return _Arrival(headers, accepted, gone=True)
+
+
+async def _judge_stranger(exchange: HttpExchange, headers: Headers, refusal: Refusal) -> _Arrival:
+    """Look at what a stranger wants, for its span and the id of its answer, if that costs little."""
+    length = headers.get("content-length") or ""
+    if length.isdecimal() and int(length) <= _MAX_STRANGER_BYTES:
+        try:
+            async with asyncio.timeout(_STRANGER_SECONDS):
+                arrival = await _judge(exchange, headers, _STRANGER_SECONDS)
+            return arrival._replace(refused=RefusedError(refusal, arrival.request_id))
+        except TimeoutError:
+            exchange.keep_alive = False
+    return _Arrival(headers, accepted_by(headers), refused=RefusedError(refusal))
 
 
 async def _read(exchange: HttpExchange, stall_seconds: float) -> bytes:

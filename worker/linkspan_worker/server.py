@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
@@ -16,6 +17,7 @@ from linkspan_process.ready import ready_line
 from linkspan_process.telemetry import telemetry
 from linkspan_propagation import remove_contrib_patches
 from linkspan_worker.app import MCP_PATH, WorkerApp
+from linkspan_worker.auth_config import check_exposure
 from linkspan_worker.caller_trust import CallerTrust
 from linkspan_worker.config import WorkerConfig
 from linkspan_worker.endpoint import McpEndpoint
@@ -68,6 +70,7 @@ async def _serve(
 ) -> None:
     # What opentelemetry-instrument has put there would trace calls a second time, or tunnels as calls.
     remove_contrib_patches()
+    check_exposure(config, config.host)
     listener = take_port(config.host, config.port, shared=share_port)
     async with (
         metering(_SERVICE, environ, port=config.metrics_port) as meters,
@@ -78,7 +81,13 @@ async def _serve(
             lean=config.tracing == "lean",
             trusts_remote=config.caller_trace == "follow",
         ),
+        AsyncExitStack() as stack,
     ):
+        door = None
+        if config.wants_auth:
+            from linkspan_worker.auth_door import open_door  # noqa: PLC0415 - not loaded for nothing
+
+            door = await stack.enter_async_context(open_door(config, _address(config, listener)))
         sessions = SessionClient(
             config.session,
             retry_for_seconds=config.retry_for,
@@ -97,8 +106,9 @@ async def _serve(
             trust=CallerTrust(
                 links=config.caller_trace == "link", captured=sorted(config.capture_headers)
             ),
+            door=door,
         )
-        app = WorkerApp(endpoint, sessions)
+        app = WorkerApp(endpoint, sessions, {} if door is None else door.documents)
         try:
             await _serve_http(config, app, meters, listener, stop)
         finally:
@@ -119,8 +129,10 @@ async def _serve_http(
     if meters is not None:
         measure_http(server, meters)
     await server.start(listener)
-    address = f"http://{address_of(config.host, listener.getsockname()[1])}{MCP_PATH}"
+    address = _address(config, listener)
     logger.info("serving %s for the session servers at %s", address, config.session)
+    if not (config.wants_auth or is_loopback(config.host)):
+        logger.warning("nobody is asked who they are: whoever reaches this address can do anything")
     print(ready_line({"mcp": address, **metrics_address(meters)}), flush=True)
     try:
         await stop.wait()
@@ -131,3 +143,7 @@ async def _serve_http(
         await server.drain(_GIVE_UP_SECONDS)
     finally:
         await server.close()
+
+
+def _address(config: WorkerConfig, listener: socket.socket) -> str:
+    return f"http://{address_of(config.host, listener.getsockname()[1])}{MCP_PATH}"

@@ -6,7 +6,12 @@ handler for one message. One server object serves all sessions; what differs bet
 `DispatchContext` may change in the next.
 """
 
-from linkspan_session.kernel.apps import App, lowlevel_server, share_request_state_key
+from linkspan_session.kernel.apps import (
+    App,
+    bind_request_state,
+    lowlevel_server,
+    share_request_state_key,
+)
 from linkspan_session.kernel.call import Call
 from linkspan_session.kernel.connections import (
     client_of,
@@ -22,6 +27,7 @@ __all__ = [
     "Call",
     "HostedServer",
     "MeasuredServer",
+    "bind_request_state",
     "client_of",
     "handshake_of",
     "has_priming_events",

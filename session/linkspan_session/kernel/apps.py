@@ -1,11 +1,19 @@
 """The objects that users write their servers as."""
 
+import json
 import sys
 from typing import Any, TypeAlias, cast
 
+from mcp.server import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import MCPServer
-from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+from mcp.server.request_state import (
+    RequestStateBoundary,
+    RequestStateSecurity,
+    authenticated_principal,
+)
+
+from linkspan_session.hosting_context import hosting_context
 
 App: TypeAlias = Server[Any]
 """What a user's server comes down to, whatever it was written as."""
@@ -26,6 +34,28 @@ def share_request_state_key(server: Server[Any], key: bytes) -> None:
         if isinstance(each, RequestStateBoundary):
             security = RequestStateSecurity(keys=[key])
             middleware[index] = RequestStateBoundary(security, default_audience=server.name)
+
+
+def bind_request_state(server: Server[Any]) -> None:
+    """Have `requestState` taken back from the principal only that it was handed to.
+
+    The SDK binds it to whom its own transport has authenticated, which is nobody where the transport
+    is ours. A server object that binds it in another way is left alone.
+    """
+    for each in server.middleware:
+        if isinstance(each, RequestStateBoundary):
+            security = cast("RequestStateSecurity", getattr(each, "_security"))  # noqa: B009 - as below
+            if security.bind_principal is authenticated_principal:
+                security.bind_principal = _principal_of
+
+
+def _principal_of(context: ServerRequestContext[Any, Any]) -> str | None:
+    hosting = hosting_context()
+    if hosting is None:  # somebody else hosts the server in this process
+        return authenticated_principal(context)
+    principal = hosting.principal
+    fields = [principal.issuer, principal.subject, principal.resource]
+    return json.dumps(fields) if any(fields) else None
 
 
 def lowlevel_server(candidate: object) -> Server[Any] | None:
