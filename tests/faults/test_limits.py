@@ -17,8 +17,8 @@ from tests.support.apps import APPS
 from tests.support.fleet import Fleet, check_one_owner, running_fleet
 from tests.support.load import is_refused
 from tests.support.peer import INITIALIZE, Answer, Peer, peer_of, request, session_at
+from tests.support.ports import free_port
 from tests.support.session_calls import TIMEOUT_SECONDS, Service, service_at
-from tests.support.valkey import free_port
 from tests.support.waiting import wait_until
 
 from linkspan.session.v1.session_pb2 import Principal, Session, SessionState

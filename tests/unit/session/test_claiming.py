@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2_grpc
+from tests.support.ports import free_port
 from tests.unit.session.session_servers import ADA, LEASE_SECONDS, Fleet, SessionServer, run
 
 from linkspan_session import claiming
@@ -29,13 +30,6 @@ S = SessionId("s")
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claiming, "_POLL_SECONDS", 0.005)
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

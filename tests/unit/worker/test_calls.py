@@ -8,13 +8,13 @@ import grpc
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
+from tests.support.ports import free_port
 from tests.unit.worker.proxy import Proxy
 from tests.unit.worker.scripted import (
     ACCEPTED,
     LONG_SECONDS,
     ScriptedServer,
     aborts,
-    free_port,
     hangs,
     reached,
     refuses,

@@ -9,11 +9,11 @@ from typing import Final
 
 import grpc
 import pytest
+from tests.support.ports import free_port
 from tests.unit.worker.proxy import Proxy
 from tests.unit.worker.scripted import (
     ScriptedServer,
     aborts,
-    free_port,
     hangs,
     says,
     serving,

@@ -4,8 +4,9 @@ import asyncio
 import time
 
 from grpc_health.v1 import health_pb2
+from tests.support.ports import free_port
 from tests.unit.worker.proxy import Proxy
-from tests.unit.worker.scripted import free_port, reached, serving, target_of
+from tests.unit.worker.scripted import reached, serving, target_of
 
 from linkspan_worker.readiness import Readiness
 from linkspan_worker.sends import Servers
