@@ -195,7 +195,7 @@ def test_a_listening_stream_goes_on_and_says_what_is_said_after_its_server_died(
             dead = announce(session, "test://1")
             first = next(events)
             played.kill(played.server(dead))
-            ask(session, "read")  # harmless, so it is asked again if it left before that was noticed
+            ask(session, "read")  # harmless: it may leave before the death is noticed
             assert announce(session, "test://2") != dead
             second = next(event for event in events if event.data)
             assert [first.json["params"]["uri"], second.json["params"]["uri"]] == [

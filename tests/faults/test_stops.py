@@ -47,7 +47,7 @@ def test_a_stopped_servers_session_goes_on_elsewhere_and_comes_back_with_all_the
             assert (count, still) == (counted + 2, heir)
             # The one that was stopped has nothing left of before: it reads what the other wrote.
             played.kill(played.server(heir))
-            ask(session, "read")  # harmless, so it is asked again if it left before that was noticed
+            ask(session, "read")  # harmless: it may leave before the death is noticed
             assert count_and_pid(session) == (counted + 3, first)
             assert ask(session, "announce", {"uri": "test://late"})["pid"] == first
             heard = next(event for event in events if event.data)

@@ -101,7 +101,10 @@ async def assert_refused(call: Awaitable[object], reason: ErrorReason.ValueType)
 @requirement("grpc.health")
 def test_the_server_and_its_service_are_healthy_until_it_shuts_down(tmp_path: Path) -> None:
     async def main(target: str, shut_down: Callable[[], None]) -> None:
-        async with asyncio.timeout(2 * TIMEOUT_SECONDS), grpc.aio.insecure_channel(target) as channel:
+        async with (
+            asyncio.timeout(2 * TIMEOUT_SECONDS),
+            grpc.aio.insecure_channel(target) as channel,
+        ):
             check = channel.unary_unary(
                 "/grpc.health.v1.Health/Check",
                 health_pb2.HealthCheckRequest.SerializeToString,

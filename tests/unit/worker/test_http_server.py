@@ -18,7 +18,9 @@ Application: TypeAlias = Callable[[HttpExchange], Coroutine[Any, Any, None]]
 
 LONG_SECONDS: Final = 30.0
 SHORT_SECONDS: Final = 0.05
-PATIENCE_SECONDS: Final = 5.0
+SOME_SECONDS: Final = 0.5
+"""As short as the server's patience may be where a client must be quicker, on any machine."""
+PATIENCE_SECONDS: Final = 30.0
 """How long any of these tests may take before it has failed."""
 
 TEXT: Final = (("content-type", "text/plain"),)
@@ -222,7 +224,7 @@ def test_a_head_cannot_be_drawn_out_by_sending_it_byte_by_byte() -> None:
 
 def test_a_connection_without_requests_is_closed_after_a_time() -> None:
     async def scene() -> None:
-        async with serving(echo, keep_alive_seconds=SHORT_SECONDS) as running:
+        async with serving(echo, keep_alive_seconds=SOME_SECONDS) as running:
             unused = await running.client()
             used = await running.client()
             await used.send(GET)
@@ -238,7 +240,7 @@ def test_the_rest_of_a_body_that_nobody_reads_is_waited_for_no_longer_than_a_hea
         exchange.respond(413, TEXT, b"too much")
 
     async def scene() -> None:
-        async with serving(application, message_seconds=SHORT_SECONDS) as running:
+        async with serving(application, message_seconds=SOME_SECONDS) as running:
             client = await running.client()
             await client.send(POST_FIVE + b"ab")
             assert (await client.response()).status == 413
@@ -250,7 +252,7 @@ def test_the_rest_of_a_body_that_nobody_reads_is_waited_for_no_longer_than_a_hea
 def test_an_answer_may_take_longer_than_any_message() -> None:
     async def scene() -> None:
         held = Held()
-        short = SHORT_SECONDS
+        short = SOME_SECONDS
         async with serving(held, message_seconds=short, keep_alive_seconds=short) as running:
             client, unused = await running.client(), await running.client()
             await client.send(GET)
@@ -371,8 +373,7 @@ def test_an_exchange_whose_client_has_left_can_still_be_broken_off() -> None:
             await client.send(GET)
             await client.head()
             client.leave()
-            async with asyncio.timeout(1):
-                await broken.wait()
+            await broken.wait()
 
     asyncio.run(scene())
 
