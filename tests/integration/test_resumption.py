@@ -152,7 +152,7 @@ def test_after_kill_9_a_stream_is_read_on_and_an_unfinished_one_ends_in_one_erro
     tmp_path: Path,
 ) -> None:
     # The worker gives up before the session server is back: else it would have the count run again.
-    impatient = ("--retry-for", "0.1")
+    impatient = ("--retry-for", "0.5")
     with (
         running_stack(tmp_path, worker_arguments=impatient) as stack,
         http_session(stack.mcp) as session,

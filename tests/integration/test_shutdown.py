@@ -12,7 +12,9 @@ from tests.support.stack import running_stack
 CONNECTION_CLOSED = -32000
 LONG_DRAIN = ("--drain-timeout", "60")
 SHORT_DRAIN = ("--drain-timeout", "0.5")
-COMMENTS = ("--comment-every", "0.1", "--retry-for", "0.01")
+COMMENTS = ("--comment-every", "0.1")
+IMPATIENT = ("--retry-for", "2")
+"""Has a worker pass a refusal on soon, and yet connect in peace."""
 
 
 def started(witness: Peer, name: str) -> None:
@@ -25,7 +27,10 @@ def test_a_session_server_lets_end_what_ends_in_time_and_takes_nothing_new(tmp_p
     with ExitStack() as opened:
         stack = opened.enter_context(
             running_stack(
-                tmp_path, app=PROBE, session_arguments=LONG_DRAIN, worker_arguments=COMMENTS
+                tmp_path,
+                app=PROBE,
+                session_arguments=LONG_DRAIN,
+                worker_arguments=(*COMMENTS, *IMPATIENT),
             )
         )
         quick, witness = (opened.enter_context(session_at(stack.mcp)) for _ in range(2))
@@ -36,7 +41,8 @@ def test_a_session_server_lets_end_what_ends_in_time_and_takes_nothing_new(tmp_p
         stack.session.signal(signal.SIGTERM)
         assert listening.rest().messages == []
         with peer_of(stack.mcp, session_id=witness.session_id) as other:
-            refused = other.ask("probe/say", {"text": "too late"})
+            late = request("probe/say", {"text": "too late"})
+            refused = other.post(late, headers={"accept": "application/json"})
             assert (refused.status, refused.headers["retry-after"]) == (503, "1")
             assert "shutting down" in refused.error["message"]
         with peer_of(stack.mcp, session_id=quick.session_id) as other:
