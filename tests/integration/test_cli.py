@@ -187,19 +187,24 @@ def test_no_command_at_all_is_told_where_help_is() -> None:
 # --- what lives and ends together ------------------------------------------------------------------
 
 
-def children_of(process: ServiceProcess) -> dict[str, int]:
-    """Find the processes below `linkspan run`, by what they are."""
+def all_children_of(process: ServiceProcess) -> list[tuple[str, int]]:
+    """Find the processes below `linkspan run`: what they are, and their ids."""
     listing = subprocess.run(
         ["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     )
-    found: dict[str, int] = {}
+    found: list[tuple[str, int]] = []
     for line in listing.stdout.splitlines():
         pid, parent, arguments = line.split(None, 2)
         if int(parent) == process.pid:
             # Between its fork and its exec, a child still has the arguments of its parent.
-            for name in {"session", "worker", "traces"} & set(arguments.split()):
-                found[name] = int(pid)
+            names = {"session", "worker", "traces"} & set(arguments.split())
+            found += [(name, int(pid)) for name in names]
     return found
+
+
+def children_of(process: ServiceProcess) -> dict[str, int]:
+    """Find the processes below `linkspan run` that has one of each, by what they are."""
+    return dict(all_children_of(process))
 
 
 def is_running(pid: int) -> bool:
@@ -319,11 +324,14 @@ def test_what_it_serves_is_a_trace_that_it_shows(running: ServiceProcess, tmp_pa
     addresses = running.wait_ready()
     with session_at(addresses["mcp"]) as peer:
         assert peer.ask("probe/say", {"text": "hi"}).status == 200
+    services = {"linkspan-worker", "linkspan-session"}  # of which each sends its spans by itself
     wait_until(
-        lambda: any(each["method"] == "probe/say" for each in shown_traces(tmp_path)), "the trace"
+        lambda: any(
+            each["method"] == "probe/say" and set(each["services"]) == services
+            for each in shown_traces(tmp_path)
+        ),
+        "the trace",
     )
-    (trace,) = [each for each in shown_traces(tmp_path) if each["method"] == "probe/say"]
-    assert set(trace["services"]) == {"linkspan-worker", "linkspan-session"}
 
 
 @requirement("cli.run-traces")
@@ -363,6 +371,8 @@ def test_several_session_servers_and_workers_serve_the_same_sessions_on_one_port
     several = ("--session-processes", "2", "--workers", "2")
     with linkspan(*hosting("run", PROBE, data=tmp_path), *several) as process:
         mcp = process.wait_ready()["mcp"]
+        names = sorted(name for name, _ in all_children_of(process))
+        assert names == ["session", "session", "traces", "worker", "worker"]
         with session_at(mcp) as first:
             for _ in range(8):  # each on a connection of its own, which either worker may get
                 with closing(Peer(mcp, session_id=first.session_id)) as again:
