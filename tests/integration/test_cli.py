@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,14 @@ from tests.support.apps import APPS, PROBE
 from tests.support.mcp_http import call, http_session
 from tests.support.peer import Peer, modern, session_at
 from tests.support.processes import EVERYTHING, ServiceProcess, linkspan
-from tests.support.session_calls import service_at
+from tests.support.session_calls import TIMEOUT_SECONDS, service_at
 from tests.support.waiting import wait_until
 
-from linkspan.session.v1.session_service_pb2 import HandleRequestRequest, Post
+from linkspan.session.v1.session_service_pb2 import (
+    HandleRequestRequest,
+    ListSessionsRequest,
+    Post,
+)
 
 REFUSED = 2
 BROKEN = 1
@@ -364,16 +368,26 @@ def test_a_trace_port_that_is_taken_stops_the_start_only_if_it_was_asked_for(
         assert process.stop() == 0
 
 
+async def owners(target: str) -> set[str]:
+    """Return the addresses of the session servers that have any session in memory."""
+    async with service_at(target) as service:
+        page = await service.ListSessions(ListSessionsRequest(), timeout=TIMEOUT_SECONDS)
+    return {each.owner_address for each in page.sessions}
+
+
 @requirement("cli.cores")
 def test_several_session_servers_and_workers_serve_the_same_sessions_on_one_port(
     tmp_path: Path,
 ) -> None:
     several = ("--session-processes", "2", "--workers", "2")
     with linkspan(*hosting("run", PROBE, data=tmp_path), *several) as process:
-        mcp = process.wait_ready()["mcp"]
+        addresses = process.wait_ready()
+        mcp = addresses["mcp"]
         names = sorted(name for name, _ in all_children_of(process))
         assert names == ["session", "session", "traces", "worker", "worker"]
-        with session_at(mcp) as first:
+        with ExitStack() as opened:
+            first, *_ = [opened.enter_context(session_at(mcp)) for _ in range(20)]
+            assert len(asyncio.run(owners(addresses["grpc"]))) == 2  # not all came to the same one
             for _ in range(8):  # each on a connection of its own, which either worker may get
                 with closing(Peer(mcp, session_id=first.session_id)) as again:
                     assert again.ask("probe/say", {"text": "hi"}).status == 200
