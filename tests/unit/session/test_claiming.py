@@ -58,30 +58,30 @@ async def silent() -> AsyncGenerator[int]:
 # --- probes --------------------------------------------------------------------------------------
 
 
-def probed(node: str) -> Probed:
+def probed(node: str, timeout_seconds: float = 0.5) -> Probed:
     async def main() -> Probed:
-        async with asyncio.timeout(10):
-            return await probe(NodeId(node), timeout_seconds=0.5)
+        async with asyncio.timeout(30):
+            return await probe(NodeId(node), timeout_seconds=timeout_seconds)
 
     return asyncio.run(main())
 
 
 def test_a_port_that_nobody_listens_on_refuses() -> None:
-    assert probed(f"127.0.0.1:{free_port()}#run") is Probed.REFUSES
-    assert probed(f"localhost:{free_port()}#run") is Probed.REFUSES
+    assert probed(f"127.0.0.1:{free_port()}#run", 20) is Probed.REFUSES
+    assert probed(f"localhost:{free_port()}#run", 20) is Probed.REFUSES
 
 
 def test_a_server_that_says_whether_it_is_well_answers() -> None:
     async def main() -> Probed:
-        async with asyncio.timeout(10), answering() as port:
-            return await probe(NodeId(f"127.0.0.1:{port}#run"), timeout_seconds=5)
+        async with asyncio.timeout(30), answering() as port:
+            return await probe(NodeId(f"127.0.0.1:{port}#run"), timeout_seconds=20)
 
     assert asyncio.run(main()) is Probed.ANSWERS
 
 
 def test_a_port_that_takes_connections_and_never_answers_is_silent() -> None:
     async def main() -> Probed:
-        async with asyncio.timeout(10), silent() as port:
+        async with asyncio.timeout(30), silent() as port:
             return await probe(NodeId(f"127.0.0.1:{port}#run"), timeout_seconds=0.3)
 
     assert asyncio.run(main()) is Probed.SILENT
