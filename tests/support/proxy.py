@@ -8,13 +8,13 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 _CHUNK_BYTES: Final = 65536
-_END_SECONDS: Final = 10.0
+_END_SECONDS: Final = 30.0
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER of no seconds: closing drops what is unsent and resets the connection (socket(7))."""
 
@@ -61,16 +61,15 @@ class BrokenNetworkProxy:
 
     def stop(self) -> None:
         """Reset all connections, give the port back, and end."""
-        ending = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
-        ending.result(timeout=_END_SECONDS)
+        self._wait_for(self._refuse())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=_END_SECONDS)
         self._loop.close()
         self._place.close()
 
     def refuse(self) -> None:
-        """Reset all connections, and refuse new ones."""
-        self._do(self._refuse)
+        """Reset all connections, which are told when this returns, and refuse new ones."""
+        self._wait_for(self._refuse())
 
     def hang(self) -> None:
         """Keep all connections, take new ones, and move no bytes in either direction."""
@@ -81,8 +80,8 @@ class BrokenNetworkProxy:
         self._do(self._go_on)
 
     def reset(self) -> None:
-        """Reset all connections that there are; new ones are passed on."""
-        self._do(self._reset)
+        """Reset all connections that there are, which are told when this returns; pass new ones on."""
+        self._wait_for(self._reset())
 
     def half_close(self, *, towards_client: bool) -> None:
         """Say on all connections that there are that nothing more will come.
@@ -102,33 +101,34 @@ class BrokenNetworkProxy:
         async def run() -> None:
             what()
 
-        asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=_END_SECONDS)
+        self._wait_for(run())
+
+    def _wait_for(self, what: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(what, self._loop).result(timeout=_END_SECONDS)
 
     def _listen(self) -> None:
         self._listener = _bound_socket(self.port)
         self._listener.listen()
         self._loop.add_reader(self._listener, self._accept, self._listener)
 
-    async def _end(self) -> None:
-        self._refuse()
-        tasks = [link.task for link in self._links if link.task is not None]
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _refuse(self) -> None:
+    async def _refuse(self) -> None:
         if self._listener is not None:
             self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
-        self._reset()
+        await self._reset()
 
     def _go_on(self) -> None:
         self._passing.set()
         if self._listener is None:
             self._listen()
 
-    def _reset(self) -> None:
-        for link in list(self._links):
+    async def _reset(self) -> None:
+        links = list(self._links)
+        for link in links:
             link.reset()
+        ending = [link.task for link in links if link.task is not None]
+        await asyncio.gather(*ending, return_exceptions=True)  # each is closed when its task ends
 
     def _half_close(self, *, towards_client: bool) -> None:
         for link in self._links:
