@@ -282,7 +282,7 @@ def test_every_handshake_that_a_server_dies_in_is_answered_or_refused_and_none_i
             wait_until(lambda: sum(each.done() for each in opening) > 20, "more sessions")
             played.kill(played.fleet.servers[1])
             opened = [use(http, worker, each) for each in opening]
-            assert sum(opened) >= 30, "most are opened all the same"
+            assert sum(opened) > 20, "most are opened all the same"
 
 
 @requirement("session.result-again")

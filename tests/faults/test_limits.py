@@ -139,7 +139,7 @@ def test_an_idle_session_leaves_memory_and_wakes_on_any_server_as_it_was(
 @requirement("session.expiry", "session.reasons")
 def test_expired_ended_and_unknown_are_told_apart_by_its_own_client(tmp_path: Path) -> None:
     with (
-        one_server(tmp_path, "--session-ttl", "2") as (fleet, worker),
+        one_server(tmp_path, "--session-ttl", "4") as (fleet, worker),
         session_at(worker) as expired,
         session_at(worker) as ended,
         peer_of(worker, session_id=secrets.token_urlsafe(24)) as unknown,
@@ -158,7 +158,7 @@ def test_expired_ended_and_unknown_are_told_apart_by_its_own_client(tmp_path: Pa
 
 def test_a_session_that_is_at_work_does_not_expire(tmp_path: Path) -> None:
     with (
-        one_server(tmp_path, "--session-ttl", "2") as (fleet, worker),
+        one_server(tmp_path, "--session-ttl", "4") as (fleet, worker),
         session_at(worker) as busy,
         session_at(worker) as unused,
         session_at(worker) as other,
@@ -178,7 +178,7 @@ def test_a_session_that_is_at_work_does_not_expire(tmp_path: Path) -> None:
 @requirement("session.reasons")
 def test_a_stranger_cannot_tell_whether_there_is_or_was_a_session(tmp_path: Path) -> None:
     with (
-        one_server(tmp_path, "--session-ttl", "2") as (fleet, worker),
+        one_server(tmp_path, "--session-ttl", "4") as (fleet, worker),
         session_at(worker) as expired,
         session_at(worker) as ended,
     ):

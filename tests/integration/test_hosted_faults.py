@@ -70,7 +70,7 @@ def test_the_connection_of_a_client_that_takes_nothing_is_broken(tmp_path: Path)
         running_stack(
             tmp_path,
             app=FLOOD,
-            worker_arguments=("--stall-timeout", "0.5"),
+            worker_arguments=("--stall-timeout", "2"),
             session_arguments=("--max-backlog", "256k"),
         ) as stack,
         http_session(stack.mcp) as session,
