@@ -88,8 +88,8 @@ def test_who_comes_after_a_failure_is_tried_anew(
 def test_who_reads_does_not_wait_behind_who_waits_to_write(
     sqlite: SqliteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_SECONDS", 30.0)
-    monkeypatch.setattr(database, "_CALL_SECONDS", 30.0)
+    monkeypatch.setattr(sqlite_line, "_BUSY_TIMEOUT_SECONDS", 30.0)
+    monkeypatch.setattr(sqlite_line, "_CALL_SECONDS", 30.0)
 
     async def scenario(store: Store) -> None:
         ownership = await create(store)
