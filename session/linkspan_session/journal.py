@@ -50,6 +50,7 @@ class Journal:
         Raises:
             SessionMovedError: Another session server owns the session; nothing was written.
             StoreUnavailableError: The store does not answer.
+            asyncio.CancelledError: As ever; also of a task that `on_lost` cancels.
         """
         ownership = self.ownership
         try:
@@ -65,6 +66,8 @@ class Journal:
             if not self._lost:
                 self._lost = True
                 self._on_lost()
+            # A handler that this stops is cancelled here: it has no error of its own to report.
+            await asyncio.sleep(0)
             raise SessionMovedError from None
         commit_log.debug(
             "commit session=%s epoch=%d owner=%s version=%d",

@@ -114,9 +114,9 @@ def test_an_answer_is_whole_however_it_comes(pieces: tuple[bytes, ...]) -> None:
 def test_what_is_begun_in_time_counts_and_nothing_else() -> None:
     async def run() -> None:
         async with serving(*LENGTH) as url, connected([url], 2) as lines:
-            driven = await drive([(line, Plain()) for line in lines], seconds=0.05)
+            driven = await drive([(line, Plain()) for line in lines], seconds=0.5)
         assert driven.done > 2
-        assert driven.seconds >= 0.05
+        assert driven.seconds >= 0.5
         assert sum(driven.latencies) <= 2 * driven.seconds
 
     asyncio.run(run())

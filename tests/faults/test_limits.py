@@ -17,9 +17,9 @@ from tests.support.apps import APPS
 from tests.support.fleet import Fleet, check_one_owner, running_fleet
 from tests.support.load import is_refused
 from tests.support.peer import INITIALIZE, Answer, Peer, peer_of, request, session_at
+from tests.support.ports import free_port
 from tests.support.session_calls import TIMEOUT_SECONDS, Service, service_at
-from tests.support.valkey import free_port
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 from linkspan.session.v1.session_pb2 import Principal, Session, SessionState
 from linkspan.session.v1.session_service_pb2 import (
@@ -139,7 +139,7 @@ def test_an_idle_session_leaves_memory_and_wakes_on_any_server_as_it_was(
 @requirement("session.expiry", "session.reasons")
 def test_expired_ended_and_unknown_are_told_apart_by_its_own_client(tmp_path: Path) -> None:
     with (
-        one_server(tmp_path, "--session-ttl", "2") as (fleet, worker),
+        one_server(tmp_path, "--session-ttl", "4") as (fleet, worker),
         session_at(worker) as expired,
         session_at(worker) as ended,
         peer_of(worker, session_id=secrets.token_urlsafe(24)) as unknown,
@@ -158,7 +158,7 @@ def test_expired_ended_and_unknown_are_told_apart_by_its_own_client(tmp_path: Pa
 
 def test_a_session_that_is_at_work_does_not_expire(tmp_path: Path) -> None:
     with (
-        one_server(tmp_path, "--session-ttl", "2") as (fleet, worker),
+        one_server(tmp_path, "--session-ttl", "4") as (fleet, worker),
         session_at(worker) as busy,
         session_at(worker) as unused,
         session_at(worker) as other,
@@ -169,14 +169,16 @@ def test_a_session_that_is_at_work_does_not_expire(tmp_path: Path) -> None:
         wait_until_in(fleet, unused, SessionState.SESSION_STATE_EXPIRED)
         with session_at(worker) as late:
             late.call("release", name="long")
-        assert working.result(timeout=20).result["structuredContent"] == {"result": "x"}
+        assert working.result(timeout=PATIENCE_SECONDS).result["structuredContent"] == {
+            "result": "x"
+        }
         assert busy.call("counts").result["structuredContent"] == {"runs": 1}
 
 
 @requirement("session.reasons")
 def test_a_stranger_cannot_tell_whether_there_is_or_was_a_session(tmp_path: Path) -> None:
     with (
-        one_server(tmp_path, "--session-ttl", "2") as (fleet, worker),
+        one_server(tmp_path, "--session-ttl", "4") as (fleet, worker),
         session_at(worker) as expired,
         session_at(worker) as ended,
     ):
@@ -291,7 +293,9 @@ def test_where_all_sessions_in_memory_are_busy_one_more_is_503_and_they_are_unha
         for number, helper in enumerate(helpers):
             assert helper.call("release", name=str(number)).status == 200
         for answer in running:
-            assert answer.result(timeout=20).result["structuredContent"] == {"result": "x"}
+            assert answer.result(timeout=PATIENCE_SECONDS).result["structuredContent"] == {
+                "result": "x"
+            }
         wait_until(lambda: waiting.call("add_one").status == 200, "room")
         for each in busy:
             assert each.call("counts").result["structuredContent"] == {"runs": 1}
@@ -319,7 +323,9 @@ def test_a_request_too_many_is_429_and_harms_neither_its_session_nor_others(tmp_
         for name in "ab":
             other.call("release", name=name)
         for answer in running:
-            assert answer.result(timeout=20).result["structuredContent"] == {"result": "x"}
+            assert answer.result(timeout=PATIENCE_SECONDS).result["structuredContent"] == {
+                "result": "x"
+            }
         wait_until(lambda: third.call("add_one").status == 200, "room")
         assert full.call("counts").result["structuredContent"] == {"runs": 2, "count": 1}
 
@@ -344,7 +350,7 @@ def test_a_server_with_far_more_than_its_share_lets_idle_sessions_wake_on_anothe
         for peer in peers:
             assert count_of(peer) == 1
         second = fleet.add_server(port=port)
-        wait_until(lambda: len(asleep(fleet)) >= many // 2 - 8, "sessions to sleep", seconds=20)
+        wait_until(lambda: len(asleep(fleet)) >= many // 2 - 8, "sessions to sleep")
         assert len(asleep(fleet)) <= many - 8  # the others stay
         for peer in peers:
             assert count_of(peer) == 2

@@ -20,18 +20,18 @@ from tests.support.fleet import check_one_owner, running_fleet
 from tests.support.load import counting_clients, is_clear_error, is_refused
 from tests.support.peer import Answer, Peer, session_at
 from tests.support.valkey import ValkeyServer, running_valkey
-from tests.support.waiting import wait_until
+from tests.support.waiting import BUSY_SECONDS, wait_until
 
 from linkspan_propagation.testing import OtlpReceiver, assert_one_trace, traces
 
 WAITING: Final = str(APPS / "net_waiting.py") + ":mcp"
 SHORT_LEASE: Final = ("--lease", "2")
-ANSWER_SECONDS: Final = 10.0
+ANSWER_SECONDS: Final = 10.0 + BUSY_SECONDS
 
 
 def is_ready(worker: str) -> bool:
     """Tell what the worker says of readiness."""
-    status = httpx2.get(worker.removesuffix("/mcp") + "/readyz", timeout=20).status_code
+    status = httpx2.get(worker.removesuffix("/mcp") + "/readyz", timeout=30).status_code
     assert status in {200, 503}
     return status == 200
 
@@ -51,7 +51,7 @@ def wait_until_counted(peer: Peer) -> None:
         assert "result" in answer.final or is_refused(answer), answer
         return "result" in answer.final
 
-    wait_until(counted, "an answer", seconds=30)
+    wait_until(counted, "an answer")
 
 
 # --- Valkey ---------------------------------------------------------------------------------------

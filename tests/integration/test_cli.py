@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,14 @@ from tests.support.apps import APPS, PROBE
 from tests.support.mcp_http import call, http_session
 from tests.support.peer import Peer, modern, session_at
 from tests.support.processes import EVERYTHING, ServiceProcess, linkspan
-from tests.support.session_calls import service_at
+from tests.support.session_calls import TIMEOUT_SECONDS, service_at
 from tests.support.waiting import wait_until
 
-from linkspan.session.v1.session_service_pb2 import HandleRequestRequest, Post
+from linkspan.session.v1.session_service_pb2 import (
+    HandleRequestRequest,
+    ListSessionsRequest,
+    Post,
+)
 
 REFUSED = 2
 BROKEN = 1
@@ -187,19 +191,24 @@ def test_no_command_at_all_is_told_where_help_is() -> None:
 # --- what lives and ends together ------------------------------------------------------------------
 
 
-def children_of(process: ServiceProcess) -> dict[str, int]:
-    """Find the processes below `linkspan run`, by what they are."""
+def all_children_of(process: ServiceProcess) -> list[tuple[str, int]]:
+    """Find the processes below `linkspan run`: what they are, and their ids."""
     listing = subprocess.run(
         ["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     )
-    found: dict[str, int] = {}
+    found: list[tuple[str, int]] = []
     for line in listing.stdout.splitlines():
         pid, parent, arguments = line.split(None, 2)
         if int(parent) == process.pid:
             # Between its fork and its exec, a child still has the arguments of its parent.
-            for name in {"session", "worker", "traces"} & set(arguments.split()):
-                found[name] = int(pid)
+            names = {"session", "worker", "traces"} & set(arguments.split())
+            found += [(name, int(pid)) for name in names]
     return found
+
+
+def children_of(process: ServiceProcess) -> dict[str, int]:
+    """Find the processes below `linkspan run` that has one of each, by what they are."""
+    return dict(all_children_of(process))
 
 
 def is_running(pid: int) -> bool:
@@ -319,11 +328,14 @@ def test_what_it_serves_is_a_trace_that_it_shows(running: ServiceProcess, tmp_pa
     addresses = running.wait_ready()
     with session_at(addresses["mcp"]) as peer:
         assert peer.ask("probe/say", {"text": "hi"}).status == 200
+    services = {"linkspan-worker", "linkspan-session"}  # of which each sends its spans by itself
     wait_until(
-        lambda: any(each["method"] == "probe/say" for each in shown_traces(tmp_path)), "the trace"
+        lambda: any(
+            each["method"] == "probe/say" and set(each["services"]) == services
+            for each in shown_traces(tmp_path)
+        ),
+        "the trace",
     )
-    (trace,) = [each for each in shown_traces(tmp_path) if each["method"] == "probe/say"]
-    assert set(trace["services"]) == {"linkspan-worker", "linkspan-session"}
 
 
 @requirement("cli.run-traces")
@@ -356,14 +368,26 @@ def test_a_trace_port_that_is_taken_stops_the_start_only_if_it_was_asked_for(
         assert process.stop() == 0
 
 
+async def owners(target: str) -> set[str]:
+    """Return the addresses of the session servers that have any session in memory."""
+    async with service_at(target) as service:
+        page = await service.ListSessions(ListSessionsRequest(), timeout=TIMEOUT_SECONDS)
+    return {each.owner_address for each in page.sessions}
+
+
 @requirement("cli.cores")
 def test_several_session_servers_and_workers_serve_the_same_sessions_on_one_port(
     tmp_path: Path,
 ) -> None:
     several = ("--session-processes", "2", "--workers", "2")
     with linkspan(*hosting("run", PROBE, data=tmp_path), *several) as process:
-        mcp = process.wait_ready()["mcp"]
-        with session_at(mcp) as first:
+        addresses = process.wait_ready()
+        mcp = addresses["mcp"]
+        names = sorted(name for name, _ in all_children_of(process))
+        assert names == ["session", "session", "traces", "worker", "worker"]
+        with ExitStack() as opened:
+            first, *_ = [opened.enter_context(session_at(mcp)) for _ in range(20)]
+            assert len(asyncio.run(owners(addresses["grpc"]))) == 2  # not all came to the same one
             for _ in range(8):  # each on a connection of its own, which either worker may get
                 with closing(Peer(mcp, session_id=first.session_id)) as again:
                     assert again.ask("probe/say", {"text": "hi"}).status == 200

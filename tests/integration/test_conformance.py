@@ -72,12 +72,12 @@ def proxy(ports: list[int]) -> Generator[int]:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    assert ready.wait(timeout=10)
+    assert ready.wait(timeout=30)
     try:
         yield started[0]
     finally:
         loop.call_soon_threadsafe(running.close)
-        thread.join(timeout=10)
+        thread.join(timeout=30)
         loop.close()
         assert min(running.connections) > 10, "the proxy did not spread the connections"
 

@@ -124,7 +124,7 @@ def test_before_initialize_a_method_is_refused(probe: Stack) -> None:
             again = early.ask("initialize", INITIALIZE)
             assert (again.status, again.code) == (200, INVALID_REQUEST)
         other.ask("probe/release", {"name": name})
-        assert answering.result(timeout=20).status == 200
+        assert answering.result(timeout=30).status == 200
 
 
 @requirement("session.failed-initialize", "session.cancelled")
@@ -143,7 +143,7 @@ def test_a_cancelled_initialize_leaves_no_session(probe: Stack) -> None:
         with peer_of(probe.mcp, session_id=session_id) as canceller:
             cancel = notification("notifications/cancelled", {"requestId": message["id"]})
             assert canceller.post(cancel).status == 202
-        assert answering.result(timeout=20).code == REQUEST_CANCELLED
+        assert answering.result(timeout=30).code == REQUEST_CANCELLED
         assert ids_on_record(probe) == before
 
 
@@ -376,7 +376,7 @@ def test_concurrent_requests_with_equal_ids_get_each_its_own_answer(
             prober.ask("probe/seen", {"name": name, "mark": "started"})
         for name in reversed(names):
             prober.ask("probe/release", {"name": name})
-        assert [each.result(timeout=20).result["held"] for each in answers] == names
+        assert [each.result(timeout=30).result["held"] for each in answers] == names
 
 
 # --- the end ---------------------------------------------------------------------------------------
@@ -490,7 +490,7 @@ def test_a_question_outside_of_a_call_is_asked_on_the_listening_stream(
         assert question["params"]["message"] == "still there?"
         reply = {"jsonrpc": "2.0", "id": question["id"], "result": {"action": "decline"}}
         assert replier.post(reply).status == 202
-        assert answering.result(timeout=20).result == {"action": "decline"}
+        assert answering.result(timeout=30).result == {"action": "decline"}
 
 
 @requirement("session.server-asks")

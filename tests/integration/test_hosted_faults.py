@@ -14,7 +14,7 @@ from tests.requirements import requirement
 from tests.support.mcp_http import HttpSession, JsonObject, call, http_session
 from tests.support.processes import REPOSITORY
 from tests.support.stack import Stack, running_stack
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 RAISING = str(REPOSITORY / "tests" / "apps" / "raising.py") + ":server"
 FLOOD = str(REPOSITORY / "tests" / "apps" / "flood.py") + ":mcp"
@@ -70,13 +70,13 @@ def test_the_connection_of_a_client_that_takes_nothing_is_broken(tmp_path: Path)
         running_stack(
             tmp_path,
             app=FLOOD,
-            worker_arguments=("--stall-timeout", "0.5"),
+            worker_arguments=("--stall-timeout", "2"),
             session_arguments=("--max-backlog", "256k"),
         ) as stack,
         http_session(stack.mcp) as session,
         reader_of_nothing(session) as connection,
     ):
-        connection.settimeout(15)
+        connection.settimeout(PATIENCE_SECONDS)
         wait_until(
             lambda: any("cut off a client" in line for line in stack.worker.errors), "the log of it"
         )
@@ -125,7 +125,7 @@ def test_subscriptions_outlive_the_request_timeout_and_end_cleanly_at_a_drain(
         "mcp-protocol-version": "2026-07-28",
         "mcp-method": "subscriptions/listen",
     }
-    short = ("--request-timeout", "0.5")
+    short = ("--request-timeout", "3")  # in which a session is opened, too
     with (
         running_stack(tmp_path, worker_arguments=short, session_arguments=short) as stack,
         httpx2.stream("POST", stack.mcp, json=message, headers=headers, timeout=20) as response,

@@ -240,7 +240,7 @@ def test_a_client_of_json_waits_in_silence(probe: Stack, prober: Peer) -> None:
         with peer_of(probe.mcp, session_id=prober.session_id) as releaser:
             for each in (name, clock):
                 releaser.ask("probe/release", {"name": each})
-        answer = answering.result(timeout=20)
+        answer = answering.result(timeout=30)
         assert (answer.is_stream, answer.result) == (False, {"held": name})
 
 

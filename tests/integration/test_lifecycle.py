@@ -9,6 +9,7 @@ from textwrap import dedent, indent
 import pytest
 from tests.requirements import requirement
 from tests.support.processes import clean_environ
+from tests.support.waiting import PATIENCE_SECONDS
 
 SERVICE = """
 import asyncio, logging, sys, time
@@ -20,17 +21,18 @@ logging.basicConfig(format="%(message)s")
 async def serve(stop):
 {body}
 
-sys.exit(run_service("toaster", serve, end_within_seconds=0.3, with_parent="-p" in sys.argv))
+patience = float(sys.argv[1])
+sys.exit(run_service("toaster", serve, end_within_seconds=patience, with_parent="-p" in sys.argv))
 """
 
 
 class Toaster:
     """A service whose whole work is `body`; it says `ready` when a signal may come."""
 
-    def __init__(self, body: str, *arguments: str) -> None:
+    def __init__(self, body: str, *arguments: str, patience_seconds: float = 60.0) -> None:
         code = SERVICE.format(body=indent(dedent(body), "    "))
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
+            [sys.executable, "-c", code, str(patience_seconds), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -45,7 +47,7 @@ class Toaster:
 
     def end(self) -> tuple[int, list[str]]:
         """Wait for the end; returns the status and the lines of standard error."""
-        _, errors = self.process.communicate(timeout=20)
+        _, errors = self.process.communicate(timeout=PATIENCE_SECONDS)
         return self.process.returncode, errors.splitlines()
 
 
@@ -57,8 +59,8 @@ def toaster() -> Iterator[Make]:
     """Make services that do not outlive the test."""
     made: list[Toaster] = []
 
-    def make(body: str, *arguments: str) -> Toaster:
-        made.append(Toaster(body, *arguments))
+    def make(body: str, *arguments: str, patience_seconds: float = 60.0) -> Toaster:
+        made.append(Toaster(body, *arguments, patience_seconds=patience_seconds))
         return made[-1]
 
     yield make
@@ -112,7 +114,7 @@ def test_a_defect_is_logged_and_status_1(toaster: Make) -> None:
     ],
 )
 def test_what_does_not_come_to_an_end_is_left_behind(toaster: Make, stubborn: str) -> None:
-    service = toaster("print('ready', flush=True)\n" + dedent(stubborn))
+    service = toaster("print('ready', flush=True)\n" + dedent(stubborn), patience_seconds=0.3)
     service.ready()
     service.process.send_signal(signal.SIGTERM)
     status, errors = service.end()

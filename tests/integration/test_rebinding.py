@@ -15,7 +15,7 @@ from tests.support.stack import Stack
 def test_a_foreign_host_or_origin_is_refused(
     stack: Stack, method: str, headers: dict[str, str], status: int
 ) -> None:
-    with httpx2.Client() as http:
+    with httpx2.Client(timeout=30) as http:
         response = http.request(method, stack.mcp, headers=headers)
     assert response.status_code == status
     assert response.json()["error"]["code"] == -32600

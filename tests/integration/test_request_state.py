@@ -26,6 +26,7 @@ def modern_call(
     params: dict[str, Any] = {"name": tool, "arguments": arguments, "_meta": meta, **more}
     return httpx2.post(
         address,
+        timeout=30,
         json={"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params},
         headers={
             "accept": "application/json, text/event-stream",

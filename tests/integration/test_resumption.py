@@ -8,6 +8,7 @@ from tests.requirements import requirement
 from tests.support.mcp_http import HttpSession, SseEvent, call, http_session
 from tests.support.processes import EVERYTHING, linkspan
 from tests.support.stack import Stack, running_stack
+from tests.support.waiting import wait_until
 
 COUNT = call("count", {"to": 5, "every_seconds": 0.02})
 
@@ -151,7 +152,7 @@ def test_after_kill_9_a_stream_is_read_on_and_an_unfinished_one_ends_in_one_erro
     tmp_path: Path,
 ) -> None:
     # The worker gives up before the session server is back: else it would have the count run again.
-    impatient = ("--retry-for", "0.1")
+    impatient = ("--retry-for", "0.5")
     with (
         running_stack(tmp_path, worker_arguments=impatient) as stack,
         http_session(stack.mcp) as session,
@@ -192,10 +193,13 @@ def refused(session: HttpSession, event_id: str) -> bool:
 
 def wait_until_served(session: HttpSession) -> None:
     """Ask until the worker has found the session server again, which its 503 promises."""
-    for _ in range(100):
+
+    def is_served() -> bool:
         response = session.post({"jsonrpc": "2.0", "id": 5, "method": "ping"})
         if response.status_code == 200:
-            return
+            return True
         assert response.status_code == 503, response.text
         assert response.headers["retry-after"] == "1"
-    pytest.fail("the worker did not find the session server again")
+        return False
+
+    wait_until(is_served, "the worker to find the session server again")

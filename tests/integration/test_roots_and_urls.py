@@ -34,7 +34,7 @@ def test_roots_are_asked_for_on_the_listening_stream(asking: Stack) -> None:
         assert asked["method"] == "roots/list"
         result = {"roots": [{"uri": "file:///home/me"}]}
         session.post({"jsonrpc": "2.0", "id": asked["id"], "result": result})
-        calling.join(timeout=15)
+        calling.join(timeout=30)
     assert "file:///home/me" in answers[0].text
 
 

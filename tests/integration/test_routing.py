@@ -64,5 +64,5 @@ def test_the_configured_header_or_else_the_session_is_the_routing_key() -> None:
             modern,
             {"content-type": "application/json", "mcp-session-id": "s-1"},
         ):
-            assert httpx2.post(address, json=note, headers=headers).status_code == 202
+            assert httpx2.post(address, json=note, headers=headers, timeout=30).status_code == 202
     assert servicer.keys == ["mine", "%C3%BC%C3%A4", None, "s-1"]

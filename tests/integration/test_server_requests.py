@@ -121,7 +121,7 @@ def test_answers_of_concurrent_calls_do_not_cross(stack: Stack) -> None:
         with session.stream(call("test_sampling", {"prompt": name}, id=name)) as events:
             next(events)
             asked = next(events).json
-            barrier.wait(timeout=10)
+            barrier.wait(timeout=30)
             answer = {**ANSWER, "content": {"type": "text", "text": f"to {name}"}}
             session.post({"jsonrpc": "2.0", "id": asked["id"], "result": answer})
             heard[name] = next(events).data

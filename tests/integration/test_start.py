@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import grpc
+from tests.support.ports import free_port
 from tests.support.processes import linkspan
 from tests.support.waiting import wait_until
 
@@ -18,15 +19,14 @@ with open(os.environ["GATE"]) as gate:
     gate.read()
 mcp = MCPServer("late")
 """
-_SECONDS = 20.0
+_SECONDS = 40.0
 
 
 def test_a_call_made_while_the_session_server_still_imports_is_answered(tmp_path: Path) -> None:
     app, gate = tmp_path / "late.py", tmp_path / "gate"
     app.write_text(_APP)
     os.mkfifo(gate)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     arguments = ("--app", f"{app}:mcp", "--data", str(tmp_path / "data"), "--port", str(port))
     with linkspan("session", *arguments, "--with-parent", env={"GATE": str(gate)}) as process:
         wait_until(lambda: _listens(port), "the port to be taken")

@@ -105,7 +105,7 @@ def test_a_tool_that_is_cancelled_leaves_nothing_but_its_transactions(
         answering = threads.submit(holder.post, message)
         counter.call("held", name="cancelled")
         counter.post(notification("notifications/cancelled", {"requestId": "h"}))
-        assert answering.result(timeout=20).code == REQUEST_CANCELLED
+        assert answering.result(timeout=30).code == REQUEST_CANCELLED
     assert stored(counter) == {"cancelled: transaction": "cancelled"}
 
 

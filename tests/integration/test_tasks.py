@@ -439,7 +439,11 @@ def test_a_task_is_polled_answered_and_cancelled_through_another_session_server(
 def test_a_task_outlives_its_session_server_as_what_it_is(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    with running_stack(tmp_path, app=TASKING) as first, peer_of(first.mcp) as peer:
+    long_lease = ("--lease", "300")  # nobody takes so long to start the next one
+    with (
+        running_stack(tmp_path, app=TASKING, session_arguments=long_lease) as first,
+        peer_of(first.mcp) as peer,
+    ):
         client = Client(peer)
         done = client.begin("say", length=3)
         client.end_of(done)

@@ -85,7 +85,7 @@ def run_client(stack: Stack, receiver: OtlpReceiver, mode: str) -> dict[str, Any
         env=environ,
         capture_output=True,
         text=True,
-        timeout=45,
+        timeout=55,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -98,7 +98,7 @@ def send_by_hand(stack: Stack) -> None:
     header = {"traceparent": f"00-{CLIENT_TRACE}-{CLIENT_SPAN}-01"}
     meta = {"traceparent": f"00-{META_TRACE}-{META_SPAN}-01"}
     broken = {"traceparent": "00-00000000000000000000000000000000-b7ad6b7169203331-01"}
-    with httpx2.Client() as http:
+    with httpx2.Client(timeout=30) as http:
         session = open_session(http, stack, "opening without a context")
         call(http, stack, session, "no context")
         call(http, stack, session, "header", headers=header)

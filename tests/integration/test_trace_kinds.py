@@ -85,7 +85,8 @@ def task(stack: Stack) -> None:
             "method": method,
             "params": {**params, "_meta": meta},
         }
-        result: JsonObject = httpx2.post(stack.mcp, json=message, headers=headers).json()["result"]
+        answer = httpx2.post(stack.mcp, json=message, headers=headers, timeout=30)
+        result: JsonObject = answer.json()["result"]
         return result
 
     tool = "slow_compute"

@@ -24,7 +24,7 @@ Kind: TypeAlias = Literal["aio", "sync"]
 KINDS: Final[tuple[Kind, ...]] = ("aio", "sync")
 SERVICE: Final = "plain.Plain"
 ECHO: Final = f"/{SERVICE}/Echo"
-_WAIT_SECONDS: Final = 10.0
+_WAIT_SECONDS: Final = 30.0
 
 
 class Ended(SpanProcessor):

@@ -34,8 +34,8 @@ Form: TypeAlias = Literal[
 Entry: TypeAlias = tuple[str, str | bytes]
 
 REQUESTS: Final = (b"q0", b"q1")
-DEADLINE_SECONDS: Final = 0.25
-_WAIT_SECONDS: Final = 10.0
+DEADLINE_SECONDS: Final = 0.5
+_WAIT_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ SERVICE: Final = "matrix.Matrix"
 CONTROL: Final = "matrix.Control"
 TRAILERS: Final = (("trailer", "1"), ("trailer", "2"))
 RESPONSES: Final = (b"r0", b"r1", b"r2")
-_WAIT_SECONDS: Final = 10.0
+_WAIT_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ from linkspan_propagation import (
     traced_channel,
 )
 
-_WAIT_SECONDS: Final = 10.0
+_WAIT_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)

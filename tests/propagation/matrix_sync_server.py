@@ -30,7 +30,7 @@ from linkspan_propagation import (
     traced_server,
 )
 
-_WAIT_SECONDS: Final = 10.0
+_WAIT_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ HERE: Final = Path(__file__).parent
 INSTRUMENT: Final = str(Path(sys.executable).with_name("opentelemetry-instrument"))
 """Starts a Python process with every published instrumentation that is installed."""
 ROOT: Final = HERE.parents[1]
-_TIMEOUT_SECONDS: Final = 20.0
+_TIMEOUT_SECONDS: Final = 40.0
 
 
 @dataclass(frozen=True, slots=True)

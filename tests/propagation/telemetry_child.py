@@ -49,7 +49,7 @@ def main() -> None:
     }
     if way != "exit":
         before = time.monotonic()
-        found["shut_down"] = telemetry.shut_down(float(os.environ.get("SHUT_DOWN_SECONDS", "5")))
+        found["shut_down"] = telemetry.shut_down(float(os.environ.get("SHUT_DOWN_SECONDS", "30")))
         found["seconds"] = time.monotonic() - before
         found["again"] = telemetry.shut_down(0)
     print(json.dumps(found))

@@ -59,7 +59,7 @@ def the_span(receiver: OtlpReceiver) -> ExportedSpan:
 
 
 async def call_unary(
-    port: int, form: Form, method: str, *, timeout_seconds: float = 10, metadata: Any = None
+    port: int, form: Form, method: str, *, timeout_seconds: float = 30, metadata: Any = None
 ) -> bytes:
     async with open_channel(port, form) as channel:
         make: Callable[..., Any] = channel.unary_unary
@@ -78,11 +78,11 @@ async def refusal(port: int, form: Form, kind: str, metadata: Any) -> tuple[str,
         make: Any = getattr(channel, f"{words[kind[0]]}_{words[kind[1]]}")
         request = b"q" if kind[0] == "u" else iter([b"q"])
         try:
-            call = make(client.method)(request, metadata=metadata, timeout=5)
+            call = make(client.method)(request, metadata=metadata, timeout=30)
         except (TypeError, ValueError) as error:
             return ("at once", type(error).__name__, str(error))
         try:
-            await asyncio.wait_for(client.consume(call), 5)
+            await asyncio.wait_for(client.consume(call), 30)
         except grpc.aio.AioRpcError as error:
             return ("when awaited", type(error).__name__, str(error.details()))
         except Exception as error:  # noqa: BLE001 - whatever it is, it has to be the same
@@ -269,7 +269,7 @@ def test_a_registered_method_knows_its_deadline(
     form: Form, port: int, receiver: OtlpReceiver
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        asyncio.run(call_unary(port, form, "/matrix.Registered/hang", timeout_seconds=0.2))
+        asyncio.run(call_unary(port, form, "/matrix.Registered/hang", timeout_seconds=0.5))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert the_span(receiver).attributes["rpc.response.status_code"] == "DEADLINE_EXCEEDED"
 

@@ -71,14 +71,14 @@ def call(
     async def call_aio() -> bytes:
         async with traced_channel(grpc.aio.insecure_channel(target), **options) as channel:
             make: Any = channel.unary_unary
-            response: bytes = await make(method)(b"q", timeout=10, metadata=metadata)
+            response: bytes = await make(method)(b"q", timeout=30, metadata=metadata)
             return response
 
     if kind == "aio":
         return asyncio.run(call_aio()).decode()
     with traced_channel(grpc.insecure_channel(target), **options) as channel:
         make: Any = channel.unary_unary
-        response: bytes = make(method)(b"q", timeout=10, metadata=metadata)
+        response: bytes = make(method)(b"q", timeout=30, metadata=metadata)
         return response.decode()
 
 
@@ -216,7 +216,7 @@ def test_a_call_that_a_later_interceptor_waited_for_has_an_ended_span(port: int)
         target = f"127.0.0.1:{port}"
         async with grpc.aio.insecure_channel(target, interceptors=interceptors) as channel:
             make: Any = channel.unary_unary
-            await make(ECHO)(b"", timeout=10)
+            await make(ECHO)(b"", timeout=30)
 
     asyncio.run(call_aio())
     assert attributes_of(recorded.span())["rpc.response.status_code"] == "OK"

@@ -61,7 +61,7 @@ def call(port: int, method: str = ECHO, **arguments: Any) -> tuple[bytes, grpc.C
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         make: Any = channel.unary_unary
         response: bytes
-        response, of_call = make(method).with_call(b"q", timeout=10, **arguments)
+        response, of_call = make(method).with_call(b"q", timeout=30, **arguments)
         return response, of_call
 
 

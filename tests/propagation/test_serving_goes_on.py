@@ -54,7 +54,7 @@ async def serving(
 
 async def call(channel: grpc.aio.Channel) -> bytes:
     make: Callable[..., Any] = channel.unary_unary
-    response: bytes = await make(ECHO)(b"q", timeout=5)
+    response: bytes = await make(ECHO)(b"q", timeout=30)
     return response
 
 
@@ -307,7 +307,7 @@ def test_a_traced_channel_is_a_channel() -> None:
     async def main() -> None:
         async with serving() as channel:
             assert isinstance(channel, grpc.aio.Channel)
-            await asyncio.wait_for(channel.channel_ready(), 5)
+            await asyncio.wait_for(channel.channel_ready(), 30)
             assert channel.get_state() is grpc.ChannelConnectivity.READY
             waiting = asyncio.ensure_future(
                 channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
@@ -315,7 +315,7 @@ def test_a_traced_channel_is_a_channel() -> None:
             assert await call(channel) == b"q"
             assert not waiting.done()
             await channel.close()
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, 30)
             assert channel.get_state() is grpc.ChannelConnectivity.SHUTDOWN
 
     asyncio.run(main())

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from tests.stores.backends import Backend
+from tests.support.waiting import PATIENCE_SECONDS
 
 from linkspan_session.store import (
     Changes,
@@ -143,7 +144,7 @@ def run(
     """Run a scenario on an open store."""
 
     async def main() -> None:
-        async with asyncio.timeout(30), opened(backend, max_log_bytes) as store:
+        async with asyncio.timeout(50), opened(backend, max_log_bytes) as store:
             await scenario(store)
 
     asyncio.run(main())
@@ -155,7 +156,7 @@ def run_twice(
     """Run a scenario on two stores that were opened apart and hold the same."""
 
     async def main() -> None:
-        async with asyncio.timeout(30), opened(backend) as one, opened(backend) as other:
+        async with asyncio.timeout(50), opened(backend) as one, opened(backend) as other:
             await scenario(one, other)
 
     asyncio.run(main())
@@ -163,7 +164,7 @@ def run_twice(
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
     """Wait for what time brings; fails the test if it does not in time."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not await condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         await asyncio.sleep(0.01)

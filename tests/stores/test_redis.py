@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tests.stores.redis_backends import RedisBackend, redis_backend, run, warnings_of
 from tests.stores.scenarios import ADA, CONTENT, HOUR, NOW, PLENTY, create, event, record, stream
-from tests.support.valkey import ValkeyServer, free_port, running_valkey
+from tests.support.ports import free_port
+from tests.support.valkey import ValkeyServer, running_valkey
 
 from linkspan_process.errors import StartError
 from linkspan_session.errors import StoreUnavailableError

@@ -26,6 +26,7 @@ from tests.stores.scenarios import (
 )
 from tests.support.processes import REPOSITORY
 from tests.support.tasks import RECORD
+from tests.support.waiting import PATIENCE_SECONDS
 
 from linkspan_session.errors import StoreUnavailableError, TooManySessionsError
 from linkspan_session.store import (
@@ -134,7 +135,7 @@ def test_processes_that_share_a_file_lose_nothing_of_each_other(sqlite: SqliteBa
         for process in (one, two, three):
             numbers = [line for line in output_of(process) if line != "busy\n"]
             assert numbers == [f"{each}\n" for each in range(1, count + 1)]
-            assert process.wait(timeout=10) == 0
+            assert process.wait(timeout=PATIENCE_SECONDS) == 0
 
     async def scenario(store: Store) -> None:
         for name in names:
@@ -166,7 +167,7 @@ def test_what_a_process_acknowledged_before_it_was_killed_is_there(sqlite: Sqlit
 def test_serving_goes_on_after_the_files_could_not_grow(sqlite: SqliteBackend) -> None:
     with child("full", str(sqlite.path)) as process:
         assert list(output_of(process)) == ["went on\n"]
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=PATIENCE_SECONDS) == 0
 
 
 @requirement("store.disk-full")

@@ -14,9 +14,8 @@ from linkspan_session.store import Changes, SessionId, Store, database, sqlite_l
 
 A = SessionId("a")
 
-BUSY_SECONDS = 1.0
-LATE_SECONDS = BUSY_SECONDS + 1.0
-"""How long what is bounded by `BUSY_SECONDS` may take on a machine that is busy itself."""
+LATE_SECONDS = 5.0
+"""How much longer what is bounded may take on a machine that is busy itself."""
 
 
 def test_a_commit_waits_for_another_writer_off_the_event_loop(sqlite: SqliteBackend) -> None:
@@ -58,7 +57,7 @@ def test_those_in_line_behind_a_busy_file_share_its_failure(sqlite: SqliteBacken
             calls = [store.sessions.commit(ownership, CONTENT) for _ in range(8)]
             lease = store.nodes.hold(HERE, lease_seconds=9, live_sessions=1)
             answers = await asyncio.gather(*calls, lease, return_exceptions=True)
-            assert time.monotonic() - began < LATE_SECONDS
+            assert time.monotonic() - began < 1.0 + LATE_SECONDS
             assert {type(each) for each in answers} == {StoreUnavailableError}
             other.execute("ROLLBACK")
         assert await store.sessions.commit(ownership, Changes()) == 2
@@ -86,7 +85,12 @@ def test_who_comes_after_a_failure_is_tried_anew(
     run(sqlite, scenario)
 
 
-def test_who_reads_does_not_wait_behind_who_waits_to_write(sqlite: SqliteBackend) -> None:
+def test_who_reads_does_not_wait_behind_who_waits_to_write(
+    sqlite: SqliteBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_line, "_BUSY_TIMEOUT_SECONDS", 30.0)
+    monkeypatch.setattr(sqlite_line, "_CALL_SECONDS", 30.0)
+
     async def scenario(store: Store) -> None:
         ownership = await create(store)
         with sqlite.another_writer() as other:
@@ -126,7 +130,7 @@ def test_who_waited_in_line_for_too_long_is_told_so_and_not_served_later(
         began = time.monotonic()
         with pytest.raises(StoreUnavailableError):
             await ask(lambda _: ran.append("given up"))
-        assert time.monotonic() - began < 0.2 + 1.0
+        assert time.monotonic() - began < 0.2 + LATE_SECONDS
         assert not first.done()
         cancelled = asyncio.create_task(ask(lambda _: ran.append("cancelled")))
         await asyncio.sleep(0)
@@ -154,7 +158,7 @@ def test_who_waited_in_line_waits_less_for_the_file(
             began = time.monotonic()
             with pytest.raises(StoreUnavailableError):
                 await store.sessions.commit(ownership, Changes())
-            assert time.monotonic() - began < 0.5 + 1.0
+            assert time.monotonic() - began < 0.5 + LATE_SECONDS
             other.execute("ROLLBACK")
         assert await store.sessions.commit(ownership, Changes()) == 2
 

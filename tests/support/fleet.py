@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from tests.support.ports import free_port
 from tests.support.processes import EVERYTHING, ServiceProcess, linkspan
 from tests.support.stack import PROMPT_EXPORT
 
@@ -67,9 +68,9 @@ class Fleet:
         self.servers: list[SessionServer] = []
         self.workers: list[ServiceProcess] = []
 
-    def add_server(self, *arguments: str, port: int = 0) -> SessionServer:
-        """Start a session server."""
-        process = self._start_session(port, arguments)
+    def add_server(self, *arguments: str, port: int | None = None) -> SessionServer:
+        """Start a session server, on any port that stays its own while it is down, or on `port`."""
+        process = self._start_session(port or free_port(), arguments)
         server = SessionServer(process, process.wait_ready()["grpc"])
         self.servers.append(server)
         return server
@@ -86,7 +87,11 @@ class Fleet:
         """Start a worker for all servers, or for `targets`; returns its address for MCP clients."""
         session = targets or ",".join(server.address for server in self.servers)
         worker = self._stack.enter_context(
-            linkspan("worker", "--session", session, "--port", "0", *arguments, env=self._env)
+            linkspan(
+                *("worker", "--session", session, "--port", str(free_port())),
+                *arguments,
+                env=self._env,
+            )
         )
         self.workers.append(worker)
         return worker.wait_ready()["mcp"]

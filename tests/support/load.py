@@ -102,7 +102,7 @@ class Load:
     def wait_for_errors(self, count: int) -> None:
         """Wait until so many more calls got a clear error."""
         wanted = self.failed + count
-        wait_until(lambda: self.failed >= wanted, "clear errors", seconds=30)
+        wait_until(lambda: self.failed >= wanted, "clear errors")
 
     def start(self) -> None:
         """Begin to call."""

@@ -99,7 +99,7 @@ def http_session(
     address: str, version: str = "2025-11-25", capabilities: JsonObject | None = None
 ) -> Generator[HttpSession]:
     """Open a session by hand; it is left to itself at the end."""
-    with httpx2.Client(timeout=20) as http:
+    with httpx2.Client(timeout=30) as http:
         params = {
             "protocolVersion": version,
             "capabilities": capabilities or {},

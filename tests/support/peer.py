@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-TIMEOUT_SECONDS: Final = 20.0
+TIMEOUT_SECONDS: Final = 30.0
 
 MODERN_VERSION: Final = "2026-07-28"
 ENVELOPE: Final[Mapping[str, Any]] = {

@@ -20,8 +20,8 @@ from linkspan_process.ready import parse_ready_line
 REPOSITORY: Final = Path(__file__).parents[2]
 EVERYTHING: Final = str(REPOSITORY / "examples" / "everything" / "server.py") + ":mcp"
 
-_READY_SECONDS: Final = 30.0
-_STOP_SECONDS: Final = 20.0
+_READY_SECONDS: Final = 40.0
+_STOP_SECONDS: Final = 40.0
 
 
 class ServiceProcess:

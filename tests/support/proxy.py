@@ -8,13 +8,13 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 _CHUNK_BYTES: Final = 65536
-_END_SECONDS: Final = 10.0
+_END_SECONDS: Final = 30.0
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER of no seconds: closing drops what is unsent and resets the connection (socket(7))."""
 
@@ -38,7 +38,6 @@ class BrokenNetworkProxy:
         self.port: int = self._place.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
         self._links: set[_Link] = set()
         self._accepted = 0
         self._passing = asyncio.Event()
@@ -62,15 +61,15 @@ class BrokenNetworkProxy:
 
     def stop(self) -> None:
         """Reset all connections, give the port back, and end."""
-        self._do(self._refuse)
+        self._wait_for(self._refuse())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=_END_SECONDS)
         self._loop.close()
         self._place.close()
 
     def refuse(self) -> None:
-        """Reset all connections, and refuse new ones."""
-        self._do(self._refuse)
+        """Reset all connections, which are told when this returns, and refuse new ones."""
+        self._wait_for(self._refuse())
 
     def hang(self) -> None:
         """Keep all connections, take new ones, and move no bytes in either direction."""
@@ -81,8 +80,8 @@ class BrokenNetworkProxy:
         self._do(self._go_on)
 
     def reset(self) -> None:
-        """Reset all connections that there are; new ones are passed on."""
-        self._do(self._reset)
+        """Reset all connections that there are, which are told when this returns; pass new ones on."""
+        self._wait_for(self._reset())
 
     def half_close(self, *, towards_client: bool) -> None:
         """Say on all connections that there are that nothing more will come.
@@ -102,29 +101,34 @@ class BrokenNetworkProxy:
         async def run() -> None:
             what()
 
-        asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=_END_SECONDS)
+        self._wait_for(run())
+
+    def _wait_for(self, what: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(what, self._loop).result(timeout=_END_SECONDS)
 
     def _listen(self) -> None:
         self._listener = _bound_socket(self.port)
         self._listener.listen()
-        self._accepting = self._loop.create_task(self._accept(self._listener))
+        self._loop.add_reader(self._listener, self._accept, self._listener)
 
-    def _refuse(self) -> None:
-        if self._accepting is not None and self._listener is not None:
-            self._accepting.cancel()
+    async def _refuse(self) -> None:
+        if self._listener is not None:
             self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
-        self._reset()
+        await self._reset()
 
     def _go_on(self) -> None:
         self._passing.set()
         if self._listener is None:
             self._listen()
 
-    def _reset(self) -> None:
-        for link in list(self._links):
+    async def _reset(self) -> None:
+        links = list(self._links)
+        for link in links:
             link.reset()
+        ending = [link.task for link in links if link.task is not None]
+        await asyncio.gather(*ending, return_exceptions=True)  # each is closed when its task ends
 
     def _half_close(self, *, towards_client: bool) -> None:
         for link in self._links:
@@ -135,17 +139,20 @@ class BrokenNetworkProxy:
         for link in self._links:
             link.bytes_left = count
 
-    async def _accept(self, listener: socket.socket) -> None:
-        while True:
-            client, _ = await self._loop.sock_accept(listener)
-            self._accepted += 1
-            link = _Link(self._loop, client, self._passing)
-            self._links.add(link)
-            task = self._loop.create_task(link.carry(self.upstream))
-            link.task = task
-            task.add_done_callback(partial(self._forget, link))
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            client, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # it has left again
+            return
+        self._accepted += 1
+        link = _Link(self._loop, client, self._passing)
+        self._links.add(link)
+        task = self._loop.create_task(link.carry(self.upstream))
+        link.task = task
+        task.add_done_callback(partial(self._forget, link))
 
     def _forget(self, link: "_Link", _: "asyncio.Task[None]") -> None:
+        link.close()  # also where it was reset before it carried anything
         self._links.discard(link)
 
 
@@ -164,7 +171,7 @@ class _Link:
         self._passing = passing
 
     async def carry(self, port: int) -> None:
-        """Move bytes both ways until one end is gone."""
+        """Move bytes both ways until one end is gone; whoever waits for that closes both."""
         try:
             self.client.setblocking(False)
             self.server.setblocking(False)
@@ -174,16 +181,23 @@ class _Link:
                 pumps.create_task(self._pump(self.client, self.server, counted=False))
                 pumps.create_task(self._pump(self.server, self.client, counted=True))
         except* (OSError, asyncio.CancelledError):  # an end is gone, or is to go
-            for end in (self.client, self.server):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        finally:
-            self.client.close()
-            self.server.close()
+            self._say_no_farewell()
 
     def reset(self) -> None:
         """End it without a word of farewell."""
+        self._say_no_farewell()
         if self.task is not None:
             self.task.cancel()
+
+    def close(self) -> None:
+        """Close both ends."""
+        self.client.close()
+        self.server.close()
+
+    def _say_no_farewell(self) -> None:
+        for end in (self.client, self.server):
+            with suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
     async def _pump(self, source: socket.socket, sink: socket.socket, *, counted: bool) -> None:
         while data := await self._loop.sock_recv(source, _CHUNK_BYTES):

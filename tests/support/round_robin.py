@@ -21,11 +21,12 @@ class RoundRobinProxy:
         """How many connections each server was given."""
         self._turn = itertools.cycle(enumerate(ports))
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
 
     async def start(self) -> int:
         """Serve on a free port, and return it."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
@@ -36,8 +37,16 @@ class RoundRobinProxy:
         self._closed.set()
 
     async def closed(self) -> None:
-        """Wait until `close` was called."""
+        """Wait until `close` was called, and all connections have ended."""
         await self._closed.wait()
+        for serving in self._serving:
+            serving.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.ensure_future(self._serve(reader, writer))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         index, port = next(self._turn)
@@ -48,14 +57,19 @@ class RoundRobinProxy:
         except (asyncio.IncompleteReadError, OSError):
             writer.close()
             return
+        except asyncio.CancelledError:
+            writer.close()
+            raise
         upstream_writer.write(_KEEP_ALIVE.sub(b"", head[:-4]) + b"\r\nconnection: close\r\n\r\n")
         up = asyncio.ensure_future(_pipe(reader, upstream_writer))
         down = asyncio.ensure_future(_pipe(upstream_reader, writer))
-        await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
-        for stream in (writer, upstream_writer):
-            stream.close()
-        for task in (up, down):
-            task.cancel()
+        try:
+            await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for stream in (writer, upstream_writer):
+                stream.close()
+            for task in (up, down):
+                task.cancel()
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Service: TypeAlias = "SessionServiceAsyncStub"
 """The stub over a channel of grpc.aio; only its types have a name of their own."""
 
-TIMEOUT_SECONDS: Final = 20.0
+TIMEOUT_SECONDS: Final = 30.0
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.support.ports import free_port
 from tests.support.processes import EVERYTHING, ServiceProcess, linkspan
 
 from linkspan_propagation.testing import OtlpReceiver
@@ -66,7 +67,9 @@ def running_stack(
     """
     telemetry = {} if receiver is None else {**receiver.environ(), **PROMPT_EXPORT}
     variables = {**telemetry, **(env or {})}
-    session_command = ("session", "--app", app, "--port", "0", "--data", str(data))
+    # One that stays its own while the server is down, if a test starts it again.
+    port = str(free_port())
+    session_command = ("session", "--app", app, "--port", port, "--data", str(data))
     with linkspan(*session_command, *session_arguments, env=variables) as session:
         grpc = session.wait_ready()["grpc"]
         worker_command = ("worker", "--session", grpc, "--port", "0")

@@ -95,7 +95,7 @@ class Process:
 
     async def until(self, record: TaskRecord, wanted: Callable[[TaskRecord], bool]) -> TaskRecord:
         """Look at the task again and again until it is as wanted, bounded."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not wanted(now := await self.seen(record)):
                 pass
         return now
@@ -139,7 +139,7 @@ ASKED_INPUT = TaskStatus.INPUT_REQUIRED
 
 def run_process(path: Path, scenario: Scenario) -> None:
     async def main() -> None:
-        async with asyncio.timeout(20), process(path) as here:
+        async with asyncio.timeout(50), process(path) as here:
             await scenario(here)
 
     asyncio.run(main())

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from redis import Redis
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 _SLOTS: Final = 16384
@@ -140,13 +141,6 @@ def running_cluster(folder: Path, *, size: int = 3) -> Generator[list[ValkeyServ
 def wait_for_cluster(nodes: list[ValkeyServer]) -> None:
     """Wait until every node knows all of the others and serves."""
     wait_until(lambda: all(_is_whole(node, len(nodes)) for node in nodes), "a whole cluster")
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _binary() -> str:

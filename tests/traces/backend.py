@@ -27,7 +27,7 @@ MILLI: Final = 1_000_000
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 
-_SECONDS: Final = 20.0
+_SECONDS: Final = 40.0
 _EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 Value = str | bool | int | float | bytes

@@ -21,7 +21,7 @@ from typing import Any, Final
 import pytest
 
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_SECONDS: Final = 20.0
+_SECONDS: Final = 40.0
 _END: Final = b"\0"
 
 _KEYS: Final = {

@@ -179,7 +179,7 @@ def test_tail_shows_what_comes_until_ctrl_c(tmp_path: Path) -> None:
             assert ready
             assert tailing.stdout.readline().split()[0] in sent
             tailing.send_signal(signal.SIGINT)
-            assert tailing.wait(timeout=20) == 130
+            assert tailing.wait(timeout=40) == 130
             assert tailing.stderr is not None
             assert tailing.stderr.read() == ""
         finally:
@@ -196,7 +196,7 @@ def test_whoever_closes_the_pipe_has_seen_enough(shop: tuple[Backend, str]) -> N
         text=True,
         env=clean_environ(),
         cwd=REPOSITORY,
-        timeout=30,
+        timeout=50,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -223,7 +223,7 @@ def test_a_terminal_has_colours_and_its_own_width(
         except OSError:  # the terminal's other end is closed
             pass
         os.close(master)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=40) == 0
     text = shown.decode()
     assert ("\x1b[" in text) == coloured
     if not coloured:

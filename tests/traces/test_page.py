@@ -66,7 +66,8 @@ def test_a_tool_call_is_found_and_its_waterfall_nested(tmp_path: Path, page: Pag
                 assert peer.call("echo", text="hello").result or True
                 assert peer.ask("tools/list").result
             # It comes by itself, while the page is open.
-            page.wait_for("document.body.innerText.includes('tools/call add')")
+            for each in ("initialize", "tools/call add", "tools/list"):
+                page.wait_for(f"document.body.innerText.includes('{each}')")
             page.press("/")
             page.type(backend.get("traces", tool="add")["traces"][0]["trace_id"][:8])
             page.wait_for(f"{ROWS}.length === 1")
@@ -88,7 +89,8 @@ def test_a_tool_call_is_found_and_its_waterfall_nested(tmp_path: Path, page: Pag
                 assert left - 1 <= inner_left < right
                 assert inner_left < inner_right
             page.click(".head a[href^='#/session/']")
-            page.wait_for(f"document.body.innerText.includes('the oldest first') && {ROWS}.length")
+            page.wait_for("document.body.innerText.includes('the oldest first')")
+            page.wait_for("document.querySelector('.title a')?.textContent === 'initialize'")
             titles = page.evaluate(
                 "[...document.querySelectorAll('.title a')].map((each) => each.textContent)"
             )

@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @dataclass
@@ -46,9 +47,9 @@ class Received:
                 for span in scope.spans
             ]
 
-    def wait_for(self, predicate: Callable[[], bool], timeout_seconds: float = 10) -> None:
+    def wait_for(self, predicate: Callable[[], bool]) -> None:
         with self.arrived:
-            assert self.arrived.wait_for(predicate, timeout_seconds), "it did not arrive"
+            assert self.arrived.wait_for(predicate, PATIENCE_SECONDS), "it did not arrive"
 
 
 @dataclass
@@ -91,7 +92,7 @@ def http_receiver(answers: HttpAnswers | None = None) -> Generator[HttpAnswers]:
             status = told.statuses[number] if number < len(told.statuses) else 200
             told.received.add(body, {"path": self.path, **headers}, taken=status == 200)
             if told.gate is not None:
-                told.gate.wait(10)
+                told.gate.wait(PATIENCE_SECONDS)
             answer = told.body if status == 200 else b"no"
             self.send_response(status)
             for key, value in told.headers.items() if status != 200 else ():

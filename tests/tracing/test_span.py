@@ -68,7 +68,8 @@ def test_attributes_that_cannot_be_sent_are_dropped_with_one_line(
 
 def test_what_is_no_mapping_costs_the_attributes_and_not_the_span() -> None:
     tracer = tracer_of()
-    for odd in (["a"], Unkeyed(a=[1]), 5):
+    too_many = Unkeyed({f"k{n}": n for n in range(1000)})  # so that each is looked at
+    for odd in (["a"], too_many, 5):
         span = lean(tracer.start_span("s", attributes=odd))  # type: ignore[arg-type]
         assert span.attributes_dropped == 1
 

@@ -50,7 +50,7 @@ class RawClient:
             for index, frame in enumerate(self.frames):
                 if until(frame):
                     return self.frames.pop(index)
-            data = await asyncio.wait_for(self.stream.read(), 10)
+            data = await asyncio.wait_for(self.stream.read(), 30)
             assert isinstance(data, bytes), "the tunnel has ended"
             self.frames.extend(OpenResponse.FromString(data).frames)
 
@@ -63,9 +63,9 @@ class RawClient:
     async def end(self) -> tuple[grpc.StatusCode, str]:
         """Return how the tunnel ends."""
         with suppress(grpc.aio.AioRpcError):
-            while isinstance(await asyncio.wait_for(self.stream.read(), 10), bytes):
+            while isinstance(await asyncio.wait_for(self.stream.read(), 30), bytes):
                 pass
-        code = await asyncio.wait_for(self.stream.code(), 10)
+        code = await asyncio.wait_for(self.stream.code(), 30)
         return code, await self.stream.details()
 
 

@@ -209,7 +209,7 @@ def test_a_call_beyond_the_limit_is_refused_and_marked_as_not_begun() -> None:
         assert refused.status_code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
         assert refused.refused
         await client.send(ClientFrame(call_id=1, cancel=True))
-        await asyncio.wait_for(there.service.ended.wait(), 10)
+        await asyncio.wait_for(there.service.ended.wait(), 30)
         await client.send(_start(4, message=script(["send", "fine"])))
         assert (await client.status(4)).message == b"fine"
 
@@ -223,7 +223,7 @@ def test_a_deadline_ends_the_handler_without_a_word_of_the_client() -> None:
             ClientFrame(call_id=1, method=UNARY, message=HANG, timeout_micros=200_000)
         )
         assert (await client.status(1)).status_code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
-        await asyncio.wait_for(there.service.ended.wait(), 10)
+        await asyncio.wait_for(there.service.ended.wait(), 30)
         assert "cancelled" in there.service.seen
 
     _against_server(run)
@@ -245,7 +245,7 @@ def test_handlers_end_with_their_tunnel() -> None:
     async def run(there: Scene, client: RawClient) -> None:
         await client.open()
         await client.send(_start(1))
-        await asyncio.wait_for(there.service.began.wait(), 10)
+        await asyncio.wait_for(there.service.began.wait(), 30)
         await client.stream.done_writing()
         assert await client.end() == (grpc.StatusCode.OK, "")
         assert "cancelled" in there.service.seen
@@ -287,7 +287,7 @@ def _against_server(
 ) -> None:
     async def scenario() -> None:
         async with scene(server_limits=limits) as there, raw_client(there.port) as client:
-            await asyncio.wait_for(run(there, client), 20)
+            await asyncio.wait_for(run(there, client), 50)
 
     with logged() as records:
         asyncio.run(scenario())

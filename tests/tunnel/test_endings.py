@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Coroutine, Generator
@@ -13,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from tests.requirements import requirement
+from tests.support.ports import free_port
 from tests.support.processes import REPOSITORY
 from tests.support.proxy import BrokenNetworkProxy, running_proxy
 from tests.support.waiting import wait_until
@@ -67,14 +67,14 @@ async def _hanging(channel: grpc.aio.Channel) -> Any:
 
 async def _broken(rpc: Any) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await asyncio.wait_for(rpc.read(), 10)
+        await asyncio.wait_for(rpc.read(), 30)
     return caught.value
 
 
 @requirement("tunnel.endings")
 def test_a_killed_server_fails_its_calls_at_once_and_its_successor_is_found() -> None:
     async def run() -> None:
-        with served() as server:
+        with served(free_port()) as server:
             channel = TunnelChannel(plain_channel(server.port))
             rpcs = [await _hanging(channel) for _ in range(3)]
             server.kill()
@@ -84,7 +84,7 @@ def test_a_killed_server_fails_its_calls_at_once_and_its_successor_is_found() ->
                 assert "the tunnel broke" in (error.details() or "")
                 assert not isinstance(error, NotBegunError)
             with pytest.raises(NotBegunError) as caught:
-                await call(channel, "UnaryUnary")(QUICK, timeout=10)
+                await call(channel, "UnaryUnary")(QUICK, timeout=30)
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
             with served(server.port):
                 answer = call(channel, "UnaryUnary")(QUICK, timeout=20, wait_for_ready=True)
@@ -97,7 +97,7 @@ def test_a_killed_server_fails_its_calls_at_once_and_its_successor_is_found() ->
 @requirement("tunnel.endings")
 def test_a_server_that_is_stopped_in_its_tracks_is_given_up_by_keepalive() -> None:
     async def run() -> None:
-        with served() as server:
+        with served(free_port()) as server:
             keepalive = (("grpc.keepalive_time_ms", 500), ("grpc.keepalive_timeout_ms", 500))
             pings = (
                 ("grpc.http2.ping_timeout_ms", 500),
@@ -129,9 +129,9 @@ def test_a_cut_connection_fails_its_calls_and_the_next_call_has_a_new_one() -> N
             proxy.reset()
             error = await _broken(rpc)
             assert error.code() is grpc.StatusCode.UNAVAILABLE
-            answer = call(channel, "UnaryUnary")(QUICK, timeout=10, wait_for_ready=True)
+            answer = call(channel, "UnaryUnary")(QUICK, timeout=30, wait_for_ready=True)
             assert await answer == b"quick"
-            await asyncio.wait_for(there.service.ended.wait(), 10)
+            await asyncio.wait_for(there.service.ended.wait(), 30)
             assert "cancelled" in there.service.seen
             await channel.close()
 
@@ -143,7 +143,7 @@ def test_a_cut_connection_fails_its_calls_and_the_next_call_has_a_new_one() -> N
 @requirement("tunnel.not-begun")
 def test_without_a_server_calls_fail_as_never_begun_and_those_that_wait_for_one_wait() -> None:
     async def run() -> None:
-        channel = TunnelChannel(plain_channel(_free_port()))
+        channel = TunnelChannel(plain_channel(free_port()))
         make = call(channel, "UnaryUnary")
         waiting = make(QUICK, timeout=0.5, wait_for_ready=True)
         for _ in range(3):
@@ -184,7 +184,7 @@ def test_calls_that_never_left_are_told_apart_from_those_that_may_have_run() -> 
             ending.set()
             for rpc, unbegun in ((left, False), (behind[-1], True)):
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await asyncio.wait_for(rpc, 10)
+                    await asyncio.wait_for(rpc, 30)
                 assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
                 assert isinstance(caught.value, NotBegunError) == unbegun
 
@@ -234,7 +234,7 @@ def test_a_server_that_stops_with_grace_ends_as_soon_as_its_calls_have() -> None
             stopping = asyncio.ensure_future(there.server.stop(60))
             there.service.gate("go").set()
             assert len(await running) == 1_000_000
-            await asyncio.wait_for(stopping, 10)
+            await asyncio.wait_for(stopping, 30)
 
     _run(run())
 
@@ -243,7 +243,7 @@ def test_a_server_that_stops_without_a_tunnel_in_use_does_not_wait() -> None:
     async def run() -> None:
         async with scene() as there:
             assert await there.unary(QUICK) == b"quick"
-            await asyncio.wait_for(there.server.stop(60), 10)
+            await asyncio.wait_for(there.server.stop(60), 30)
 
     _run(run())
 
@@ -252,7 +252,7 @@ def test_a_server_that_stops_cancels_what_outlasts_its_grace() -> None:
     async def run() -> None:
         async with scene() as there:
             rpc = await _hanging(there.tunnel)
-            await asyncio.wait_for(there.server.stop(0.2), 10)
+            await asyncio.wait_for(there.server.stop(0.2), 30)
             assert (await _broken(rpc)).code() is grpc.StatusCode.UNAVAILABLE
             assert "cancelled" in there.service.seen
 
@@ -273,11 +273,11 @@ def test_a_server_that_ends_each_tunnel_at_once_is_not_asked_without_pause() -> 
         async with raw_server(serve) as channel:
             loop = asyncio.get_running_loop()
             end = loop.time() + 1.0
-            while loop.time() < end:
+            while loop.time() < end or opened < 2:
                 rpc = call(channel, "UnaryUnary")(QUICK)
                 assert await rpc.code() is grpc.StatusCode.UNAVAILABLE
                 await asyncio.sleep(0)
-            assert 2 <= opened <= 20
+            assert opened <= 20
 
     _run(run())
 
@@ -288,7 +288,7 @@ def test_states_are_those_of_the_tunnel() -> None:
             channel = there.tunnel
             assert channel.get_state() is State.IDLE
             assert channel.get_state(try_to_connect=True) is State.CONNECTING
-            await asyncio.wait_for(channel.channel_ready(), 10)
+            await asyncio.wait_for(channel.channel_ready(), 30)
             assert channel.get_state() is State.READY
             await channel.close()
             await channel.close()
@@ -326,20 +326,14 @@ async def _stuck(channel: TunnelChannel) -> None:
     """Wait until HTTP/2 takes no more, which nothing but the lack of progress tells."""
     tunnel: object = vars(channel)["_tunnel"]
     outbox: Outbox[OpenRequest] = vars(tunnel)["_outbox"]
-    taken = -1
-    while taken != outbox.taken:
+    taken, still = -1, 0
+    while still < 3:
+        still = still + 1 if taken == outbox.taken else 0
         taken = outbox.taken
-        await asyncio.sleep(0.3)
-
-
-def _free_port() -> int:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        port: int = place.getsockname()[1]
-        return port
+        await asyncio.sleep(0.2)
 
 
 def _run(scenario: Coroutine[Any, Any, None]) -> None:
     with logged() as words:
-        asyncio.run(asyncio.wait_for(scenario, 40))
+        asyncio.run(asyncio.wait_for(scenario, 50))
     assert words == []

@@ -15,7 +15,7 @@ QUICK = script(["send", "quick"])
 
 
 async def _answers(there: Scene) -> None:
-    assert await there.unary(QUICK, timeout=10) == b"quick"
+    assert await there.unary(QUICK, timeout=30) == b"quick"
 
 
 async def _settled(there: Scene, count: Callable[[], int]) -> None:
@@ -38,7 +38,7 @@ def test_a_reader_that_never_reads_stops_its_own_call_and_no_other() -> None:
             for rpc in stuck[:2]:
                 assert len([message async for message in rpc]) == 1000
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))
 
 
 @requirement("tunnel.flow")
@@ -60,7 +60,7 @@ def test_a_handler_that_never_reads_stops_its_own_call_and_no_other() -> None:
             there.service.gate("go").set()
             assert len([message async for message in stuck[0]]) == 500
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))
 
 
 @requirement("tunnel.flow")
@@ -78,7 +78,7 @@ def test_small_calls_pass_a_large_message() -> None:
             assert await large == b"x" * 4_000_000
             assert passed >= 3, "in a queue, one would wait for all of it"
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))
 
 
 def test_large_messages_take_turns() -> None:
@@ -91,7 +91,7 @@ def test_large_messages_take_turns() -> None:
             assert not all(rpc.done() for rpc in first)
             assert await asyncio.gather(*first) == [4_000_000] * 3
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))
 
 
 async def _of(there: Scene, steps: bytes) -> int:
@@ -109,7 +109,7 @@ def test_many_large_messages_go_through_little_room_one_after_the_other() -> Non
             rpcs = [call(there.tunnel, "StreamUnary")([script(["echo"]), large]) for _ in range(20)]
             assert await asyncio.gather(*rpcs) == [large] * 20
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))
 
 
 def test_room_that_a_cancelled_call_had_or_waited_for_goes_to_others() -> None:
@@ -123,7 +123,7 @@ def test_room_that_a_cancelled_call_had_or_waited_for_goes_to_others() -> None:
                 rpc.cancel()
             assert len(await rpcs[9]) == 2_000_000
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))
 
 
 def test_a_client_begins_no_more_calls_than_the_server_allows() -> None:
@@ -133,13 +133,13 @@ def test_a_client_begins_no_more_calls_than_the_server_allows() -> None:
             with pytest.raises(NotBegunError) as caught:
                 await there.unary(QUICK)
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            await asyncio.wait_for(there.service.began.wait(), 10)
+            await asyncio.wait_for(there.service.began.wait(), 30)
             hanging[0].cancel()
-            await asyncio.wait_for(there.service.ended.wait(), 10)
+            await asyncio.wait_for(there.service.ended.wait(), 30)
             await _answers(there)
             hanging[1].cancel()
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))
 
 
 def test_metadata_that_are_too_large_are_not_sent() -> None:
@@ -150,7 +150,7 @@ def test_metadata_that_are_too_large_are_not_sent() -> None:
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert await there.unary(QUICK, metadata=(("k", "v" * 100),)) == b"quick"
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))
 
 
 def test_trailing_metadata_that_are_too_large_fail_the_call() -> None:
@@ -160,7 +160,7 @@ def test_trailing_metadata_that_are_too_large_fail_the_call() -> None:
                 await there.unary(script(["trailing", [["k", "v" * 200]]]))
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))
 
 
 @pytest.mark.parametrize("kind", ["UnaryUnary", "UnaryStream"])
@@ -169,11 +169,11 @@ def test_a_message_over_its_senders_limit_fails_the_call(kind: str) -> None:
         limits = TunnelLimits(max_send_message_bytes=1000)
         async with scene(client_limits=limits, server_limits=limits) as there:
             for request in (b"x" * 1001, script(["send_bytes", 1001])):
-                rpc = call(there.tunnel, kind)(request, timeout=10)
+                rpc = call(there.tunnel, kind)(request, timeout=30)
                 assert await rpc.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             await _answers(there)
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))
 
 
 @pytest.mark.parametrize("kind", ["UnaryStream", "StreamStream"])
@@ -181,10 +181,10 @@ def test_a_stream_that_nobody_holds_any_more_is_cancelled(kind: str) -> None:
     async def run() -> None:
         async with scene() as there:
             await _read_one(there, kind)
-            await asyncio.wait_for(there.service.ended.wait(), 10)
+            await asyncio.wait_for(there.service.ended.wait(), 30)
             assert "cancelled" in there.service.seen
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))
 
 
 async def _read_one(there: Scene, kind: str) -> None:
@@ -204,7 +204,7 @@ def test_a_call_whose_task_is_cancelled_before_its_frames_leave_never_reaches_a_
             await _answers(there)
             assert there.service.seen == ["done"]
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))
 
 
 def test_contexts_of_handlers_are_their_own() -> None:
@@ -216,7 +216,7 @@ def test_contexts_of_handlers_are_their_own() -> None:
             )
             assert answers == [repr([("n", str(n))]).encode() for n in range(100)]
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))
 
 
 def test_metadata_that_cannot_travel_raise_where_the_call_is_made() -> None:
@@ -228,4 +228,4 @@ def test_metadata_that_cannot_travel_raise_where_the_call_is_made() -> None:
             with pytest.raises(TypeError, match="bytes are needed"):
                 there.unary(QUICK, metadata=(("k-bin", "text"),))
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))

@@ -95,7 +95,7 @@ def test_a_server_outlives_any_client(requests: list[bytes]) -> None:
             async with raw_client(there.port) as client:
                 await client.open()
                 await _send(client, requests)
-            assert await there.unary(script(["send", "fine"]), timeout=10) == b"fine"
+            assert await there.unary(script(["send", "fine"]), timeout=30) == b"fine"
 
     _run(run())
 
@@ -143,5 +143,5 @@ def test_the_frames_of_the_fuzz_are_within_reach_of_all_rules() -> None:
 
 def _run(scenario: Coroutine[Any, Any, None]) -> None:
     with logged() as words:
-        asyncio.run(asyncio.wait_for(scenario, 20))
+        asyncio.run(asyncio.wait_for(scenario, 50))
     assert words == []

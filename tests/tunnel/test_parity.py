@@ -299,7 +299,7 @@ async def unknown_method(channel: grpc.aio.Channel, there: Scene) -> Outcome:
 async def messages_before_a_failure_are_read(channel: grpc.aio.Channel, there: Scene) -> Outcome:
     steps = script(["send", "a"], ["send", "b"], ["abort", "ABORTED", "redo", []])
     rpc = call(channel, "UnaryStream")(steps)
-    await asyncio.wait_for(there.service.ended.wait(), 10)
+    await asyncio.wait_for(there.service.ended.wait(), 30)
     got: Outcome = [await rpc.read(), await rpc.read()]
     try:
         got.append(await rpc.read())
@@ -345,10 +345,10 @@ async def request_over_the_limit(channel: grpc.aio.Channel, there: Scene) -> Out
 @scenario
 async def cancelling_the_call(channel: grpc.aio.Channel, there: Scene) -> Outcome:
     rpc = call(channel, "UnaryUnary")(script(["hang"]))
-    await asyncio.wait_for(there.service.began.wait(), 10)
+    await asyncio.wait_for(there.service.began.wait(), 30)
     got: Outcome = [rpc.cancel(), rpc.cancel()]
     got += await outcome_of(rpc)
-    await asyncio.wait_for(there.service.ended.wait(), 10)
+    await asyncio.wait_for(there.service.ended.wait(), 30)
     return got
 
 
@@ -356,14 +356,14 @@ async def cancelling_the_call(channel: grpc.aio.Channel, there: Scene) -> Outcom
 async def cancelling_a_stream(channel: grpc.aio.Channel, there: Scene) -> Outcome:
     rpc = call(channel, "UnaryStream")(script(["send", "a"], ["hang"]))
     got: Outcome = [await rpc.read()]
-    await asyncio.wait_for(there.service.began.wait(), 10)
+    await asyncio.wait_for(there.service.began.wait(), 30)
     rpc.cancel()
     try:
         await rpc.read()
     except asyncio.CancelledError:
         got.append("CancelledError")
     got += await state_of(rpc)
-    await asyncio.wait_for(there.service.ended.wait(), 10)
+    await asyncio.wait_for(there.service.ended.wait(), 30)
     return got
 
 
@@ -384,10 +384,10 @@ def _cancelled_task(kind: str) -> None:
             return await read()
 
         task = asyncio.create_task(wait())
-        await asyncio.wait_for(there.service.began.wait(), 10)
+        await asyncio.wait_for(there.service.began.wait(), 30)
         task.cancel()
         await asyncio.wait([task])
-        await asyncio.wait_for(there.service.ended.wait(), 10)
+        await asyncio.wait_for(there.service.ended.wait(), 30)
         return [task.cancelled(), *await state_of(rpc)]
 
     SCENARIOS[f"cancelling_the_task_of_{kind}"] = run
@@ -404,18 +404,18 @@ async def leaving_a_stream_early(channel: grpc.aio.Channel, there: Scene) -> Out
     async for message in rpc:
         got.append(message)
         break
-    await asyncio.wait_for(there.service.began.wait(), 10)
+    await asyncio.wait_for(there.service.began.wait(), 30)
     rpc.cancel()
-    await asyncio.wait_for(there.service.ended.wait(), 10)
+    await asyncio.wait_for(there.service.ended.wait(), 30)
     return got
 
 
 def _expiring(kind: str) -> None:
     async def run(channel: grpc.aio.Channel, there: Scene) -> Outcome:
         request: Any = [script(["hang"])] if kind.startswith("Stream") else script(["hang"])
-        rpc = call(channel, kind)(request, timeout=0.3)
+        rpc = call(channel, kind)(request, timeout=1.0)  # time enough to begin
         got = await outcome_of(rpc)
-        await asyncio.wait_for(there.service.ended.wait(), 10)
+        await asyncio.wait_for(there.service.ended.wait(), 30)
         return [*got, rpc.time_remaining()]
 
     SCENARIOS[f"deadline_of_{kind}"] = run
@@ -507,7 +507,7 @@ async def done_callbacks(channel: grpc.aio.Channel, there: Scene) -> Outcome:
 @scenario
 async def not_done_before_all_is_read(channel: grpc.aio.Channel, there: Scene) -> Outcome:
     rpc = call(channel, "UnaryStream")(script(["send", "a"], ["send", "b"]))
-    await asyncio.wait_for(there.service.ended.wait(), 10)
+    await asyncio.wait_for(there.service.ended.wait(), 30)
     await rpc.initial_metadata()
     return [rpc.done(), await rpc.read(), await rpc.read(), await rpc.read() is grpc.aio.EOF]
 
@@ -524,10 +524,10 @@ async def wait_for_connection(channel: grpc.aio.Channel, there: Scene) -> Outcom
 @scenario
 async def closing_the_channel(channel: grpc.aio.Channel, there: Scene) -> Outcome:
     rpc = call(channel, "UnaryUnary")(script(["hang"]))
-    await asyncio.wait_for(there.service.began.wait(), 10)
+    await asyncio.wait_for(there.service.began.wait(), 30)
     await channel.close()
     got = await outcome_of(rpc)
-    await asyncio.wait_for(there.service.ended.wait(), 10)
+    await asyncio.wait_for(there.service.ended.wait(), 30)
     try:
         call(channel, "UnaryUnary")(b"")
     except grpc.aio.UsageError as error:
@@ -559,8 +559,8 @@ def test_a_call_through_a_tunnel_comes_out_as_without(
 ) -> None:
     async def run(way: str) -> Outcome:
         async with scene() as there:
-            outcome = await asyncio.wait_for(SCENARIOS[name](there.channels[way], there), 20)
-            await asyncio.wait_for(there.service.settled(), 10)
+            outcome = await asyncio.wait_for(SCENARIOS[name](there.channels[way], there), 40)
+            await asyncio.wait_for(there.service.settled(), 30)
             seen = [] if name in CUT_SHORT else there.service.seen
             return [*outcome, *sorted(set(seen))]
 

@@ -47,7 +47,7 @@ def test_a_breach_of_the_tunnels_rules_fails_its_calls_and_a_new_tunnel_is_opene
             for _ in range(2):
                 await channel.channel_ready()
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
-                    await call(channel, "UnaryUnary")(b"", timeout=10)
+                    await call(channel, "UnaryUnary")(b"", timeout=30)
                 assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
                 assert words in (caught.value.details() or "")
                 assert not isinstance(caught.value, NotBegunError)
@@ -89,7 +89,7 @@ def test_a_fault_of_one_call_fails_that_call_alone(case: str) -> None:
     async def run() -> None:
         async with raw_server(answering(_frames(*frames, _answer(), _answer(2)))) as channel:
             make = call(channel, "UnaryUnary")
-            first, second = make(b"", timeout=10), make(b"", timeout=10)
+            first, second = make(b"", timeout=30), make(b"", timeout=30)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await first
             assert caught.value.code() is grpc.StatusCode[code]
@@ -102,7 +102,7 @@ def test_frames_of_a_call_that_has_ended_are_ignored() -> None:
     async def run() -> None:
         late = _frames(_answer(), _answer(), _piece(5, 5), ServerFrame(call_id=1, grant_bytes=9))
         async with raw_server(answering(late)) as channel:
-            assert await call(channel, "UnaryUnary")(b"", timeout=10) == b"fine"
+            assert await call(channel, "UnaryUnary")(b"", timeout=30) == b"fine"
             await asyncio.sleep(0)
             assert channel.get_state() is grpc.ChannelConnectivity.READY
 
@@ -180,7 +180,7 @@ def test_calls_that_a_draining_server_has_not_begun_are_told_so_and_others_go_on
         answers = answering(draining, _frames(_answer(1)))
         async with raw_server(answers) as channel:
             make = call(channel, "UnaryUnary")
-            first, second = make(b"", timeout=10), make(b"", timeout=10)
+            first, second = make(b"", timeout=30), make(b"", timeout=30)
             with pytest.raises(NotBegunError) as caught:
                 await second
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -191,12 +191,12 @@ def test_calls_that_a_draining_server_has_not_begun_are_told_so_and_others_go_on
 
 async def _fails_unbegun(channel: grpc.aio.Channel, code: grpc.StatusCode, words: str) -> None:
     with pytest.raises(NotBegunError) as caught:
-        await call(channel, "UnaryUnary")(b"", timeout=10)
+        await call(channel, "UnaryUnary")(b"", timeout=30)
     assert caught.value.code() is code
     assert words in (caught.value.details() or "")
 
 
 def _run(scenario: Coroutine[Any, Any, None]) -> None:
     with logged() as words:
-        asyncio.run(asyncio.wait_for(scenario, 20))
+        asyncio.run(asyncio.wait_for(scenario, 50))
     assert words == []

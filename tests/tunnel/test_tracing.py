@@ -103,7 +103,7 @@ def test_each_call_is_one_trace_with_its_caller(
         await channel.close()
         await server.stop(None)
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 50))
     count = sum(4 if name.startswith("watch") else 3 for name in NAMES)
     spans = receiver.wait_for(lambda spans: len(spans) >= count, what="the spans of all calls")
     assert len(traces(spans)) == len(NAMES)

@@ -96,7 +96,7 @@ class OtlpReceiver:
     def wait_for(
         self,
         predicate: Callable[[list[ExportedSpan]], bool],
-        timeout_seconds: float = 10,
+        timeout_seconds: float = 30,
         what: str = "spans",
     ) -> list[ExportedSpan]:
         """Wait until ``predicate`` holds for what has arrived, and return that.

@@ -42,7 +42,7 @@ async def watch(address: str) -> dict[str, object]:
         seen["cancel"] = await do("cancel", lambda: cancelled_call(client))
         seen["add"] = await do("add", lambda: text_of(client, "add", {"a": 2, "b": 3}))
         seen["fail"] = await do("fail", lambda: text_of(client, "fail", {"message": "no"}))
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=30) as http:
         known = await open_session(http, address)
         for name, method, session_id in (
             ("unknown-session", "tools/list", "there-is-no-such-session"),
@@ -144,7 +144,7 @@ def main() -> None:
     address, mode = sys.argv[1:]
     actions = {"watch": watch, "crowd": crowd, "modern": modern}
     print(json.dumps(asyncio.run(actions[mode](address))), flush=True)
-    telemetry.shut_down(5)
+    telemetry.shut_down(30)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
 from linkspan_session.exchange import Exchange
 
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 30
 
 
 async def events(exchange: Exchange) -> AsyncIterator[HandleRequestResponse]:

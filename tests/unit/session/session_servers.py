@@ -22,6 +22,7 @@ from mcp_types import (
     ToolAnnotations,
 )
 from tests.stores.backends import SqliteBackend
+from tests.support.waiting import PATIENCE_SECONDS
 
 from linkspan_contract.envelope import JsonObject, Request
 from linkspan_session.answers import Result
@@ -351,7 +352,7 @@ def run(path: Path, scenario: Scenario) -> None:
             yield Fleet(path, stack, tasks)
 
     async def main() -> None:
-        async with asyncio.timeout(20), fleet() as made:
+        async with asyncio.timeout(50), fleet() as made:
             await scenario(made)
 
     asyncio.run(main())
@@ -360,7 +361,7 @@ def run(path: Path, scenario: Scenario) -> None:
 async def until(condition: Callable[[], bool], what: str) -> None:
     """Wait until a condition holds; fails the test if it does not come to hold in time."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + 5
+    deadline = loop.time() + PATIENCE_SECONDS
     while not condition():
         assert loop.time() < deadline, f"waited in vain for {what}"
         await asyncio.sleep(0.001)

@@ -28,7 +28,7 @@ class Client:
 
     async def question(self) -> dict[str, Any]:
         """Wait until there is one that was not taken yet."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self._heard.wait()
         self._heard.clear()
         return self.asked[-1]
@@ -36,7 +36,7 @@ class Client:
 
 def run(scenario: Callable[[Asks, Client], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await scenario(Asks(), Client())
 
     asyncio.run(main())

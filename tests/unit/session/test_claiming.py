@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2_grpc
+from tests.support.ports import free_port
 from tests.unit.session.session_servers import ADA, LEASE_SECONDS, Fleet, SessionServer, run
 
 from linkspan_session import claiming
@@ -29,13 +30,6 @@ S = SessionId("s")
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claiming, "_POLL_SECONDS", 0.005)
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @asynccontextmanager
@@ -64,30 +58,30 @@ async def silent() -> AsyncGenerator[int]:
 # --- probes --------------------------------------------------------------------------------------
 
 
-def probed(node: str) -> Probed:
+def probed(node: str, timeout_seconds: float = 0.5) -> Probed:
     async def main() -> Probed:
-        async with asyncio.timeout(10):
-            return await probe(NodeId(node), timeout_seconds=0.5)
+        async with asyncio.timeout(30):
+            return await probe(NodeId(node), timeout_seconds=timeout_seconds)
 
     return asyncio.run(main())
 
 
 def test_a_port_that_nobody_listens_on_refuses() -> None:
-    assert probed(f"127.0.0.1:{free_port()}#run") is Probed.REFUSES
-    assert probed(f"localhost:{free_port()}#run") is Probed.REFUSES
+    assert probed(f"127.0.0.1:{free_port()}#run", 20) is Probed.REFUSES
+    assert probed(f"localhost:{free_port()}#run", 20) is Probed.REFUSES
 
 
 def test_a_server_that_says_whether_it_is_well_answers() -> None:
     async def main() -> Probed:
-        async with asyncio.timeout(10), answering() as port:
-            return await probe(NodeId(f"127.0.0.1:{port}#run"), timeout_seconds=5)
+        async with asyncio.timeout(30), answering() as port:
+            return await probe(NodeId(f"127.0.0.1:{port}#run"), timeout_seconds=20)
 
     assert asyncio.run(main()) is Probed.ANSWERS
 
 
 def test_a_port_that_takes_connections_and_never_answers_is_silent() -> None:
     async def main() -> Probed:
-        async with asyncio.timeout(10), silent() as port:
+        async with asyncio.timeout(30), silent() as port:
             return await probe(NodeId(f"127.0.0.1:{port}#run"), timeout_seconds=0.3)
 
     assert asyncio.run(main()) is Probed.SILENT

@@ -694,7 +694,7 @@ def test_those_that_make_room_for_each_other_do_not_wait_for_each_other(tmp_path
                 except OverloadedError:
                     await asyncio.sleep(0)
 
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             await asyncio.gather(*(use(name) for name in names * 2))
         assert len(here.sessions) <= 2
         assert here.quiet

@@ -91,6 +91,25 @@ def test_the_loss_of_a_session_is_told_once_and_nothing_is_written(tmp_path: Pat
     run(tmp_path, scenario)
 
 
+def test_who_is_stopped_because_the_session_is_lost_ends_cancelled_and_with_no_error(
+    tmp_path: Path,
+) -> None:
+    async def scenario(fleet: Fleet) -> None:
+        here, there = await fleet.start("here"), await fleet.start("there", port=2)
+        live = await here.create("s")
+        assert await there.store.claim(S, there.node, seen_epoch=1) is not None
+
+        def stop() -> None:
+            writing.cancel()
+
+        journal = Journal(here.store, live.journal.ownership, stop)
+        writing = asyncio.create_task(journal.commit(Changes()))
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+
+    run(tmp_path, scenario)
+
+
 def test_a_store_that_is_away_is_no_loss(tmp_path: Path) -> None:
     async def scenario(fleet: Fleet) -> None:
         _, journal, lost = await written(fleet)

@@ -74,7 +74,7 @@ BOTH_ERAS = pytest.mark.parametrize("ask", [in_session, alone], ids=["handshake"
 
 def answer_of(handler: Handler, ask: Asking, method: str = METHOD) -> Answer:
     async def main() -> Answer:
-        async with asyncio.timeout(5), hosting(serving(handler)) as hosted:
+        async with asyncio.timeout(30), hosting(serving(handler)) as hosted:
             return await ask(hosted, method, {})
 
     return asyncio.run(main())
@@ -148,7 +148,7 @@ def test_cancelling_the_task_passes_through(ask: Asking) -> None:
             begun.set()
             await asyncio.Event().wait()
 
-        async with asyncio.timeout(5), hosting(serving(handler)) as hosted:
+        async with asyncio.timeout(30), hosting(serving(handler)) as hosted:
             task = asyncio.ensure_future(ask(hosted, METHOD, {}))
             await begun.wait()
             task.cancel()

@@ -93,7 +93,7 @@ Scenario = Callable[[Record], Coroutine[Any, Any, None]]
 
 def run(scenario: Scenario, record: Callable[[], Record] = Record) -> None:
     async def main() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await scenario(record())
 
     asyncio.run(main())

@@ -92,7 +92,7 @@ class Storage(RuleBasedStateMachine):
 
     def run(self, handler: Handler, step: Coroutine[Any, Any, T]) -> T:
         async def bounded() -> T:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 return await step
 
         return self.runner.run(bounded(), context=handler.context)

@@ -90,7 +90,7 @@ def run(path: Path, scenario: Scenario) -> None:
         try:
             record = SessionRecord(SESSION, Principal(), None, 0, 0, 2**40, owner=OWNER)
             await store.sessions.create(record, max_of_principal=1)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(50):
                 await scenario(Desk(store.sessions))
         finally:
             await store.close()

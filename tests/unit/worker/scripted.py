@@ -1,7 +1,6 @@
 """Session servers in this process that do what a script says, over real gRPC on loopback."""
 
 import asyncio
-import socket
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -225,11 +224,3 @@ async def reached(
         yield servers
     finally:
         await servers.close()
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -2,19 +2,21 @@
 
 import asyncio
 import time
+from itertools import pairwise
 from typing import Final
 
 import grpc
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
+from tests.support.ports import free_port
+from tests.support.waiting import BUSY_SECONDS
 from tests.unit.worker.proxy import Proxy
 from tests.unit.worker.scripted import (
     ACCEPTED,
     LONG_SECONDS,
     ScriptedServer,
     aborts,
-    free_port,
     hangs,
     reached,
     refuses,
@@ -34,7 +36,7 @@ from linkspan.session.v1.session_service_pb2 import (
 )
 from linkspan_worker.attempts import MAX_BEGUN, STORE_SECONDS
 from linkspan_worker.calls import Answer, Nothing, init
-from linkspan_worker.sends import RESEND_EVENT, Servers, SessionCallError
+from linkspan_worker.sends import CONNECT_SECONDS, RESEND_EVENT, Servers, SessionCallError
 
 SESSION: Final = "the-session"
 KEY: Final = "the-key"
@@ -134,12 +136,12 @@ def test_two_servers_that_send_each_other_callers_are_given_up() -> None:
     async def main() -> None:
         async with (
             serving("A", "B") as (a, b),
-            reached(target_of(a), retry_for_seconds=0.2) as servers,
+            reached(target_of(a), retry_for_seconds=1.0) as servers,
         ):
             a.script.extend([refuses(ELSEWHERE, owner=b.owner)] * 50)
             b.script.extend([refuses(ELSEWHERE, owner=a.owner)] * 50)
             assert (await failure_of(ask(servers))).failure.reason == ELSEWHERE
-            assert 2 < len(a.requests) + len(b.requests) < 15
+            assert 2 < len(a.requests) + len(b.requests) < 40
 
     asyncio.run(main())
 
@@ -159,7 +161,7 @@ def test_a_server_that_takes_nothing_is_left_for_another(reason: ErrorReason.Val
 
 def test_a_refusal_goes_to_the_client_when_the_window_is_over() -> None:
     async def main() -> None:
-        async with serving("A") as (a,), reached(target_of(a), retry_for_seconds=0.1) as servers:
+        async with serving("A") as (a,), reached(target_of(a), retry_for_seconds=1.0) as servers:
             a.script.extend([refuses(DRAINING)] * 50)
             failed = await failure_of(ask(servers))
             assert failed.failure.reason == DRAINING
@@ -177,7 +179,7 @@ def test_a_store_that_is_away_is_waited_for_for_a_second() -> None:
             a.script.extend([refuses(away)] * 50)
             began = time.monotonic()
             assert (await failure_of(ask(servers))).failure.reason == away
-            assert STORE_SECONDS - 0.1 <= time.monotonic() - began < STORE_SECONDS + 1.5
+            assert STORE_SECONDS - 0.1 <= time.monotonic() - began < STORE_SECONDS + BUSY_SECONDS
             a.script.clear()
             a.script.append(refuses(away))
             assert await text_of(ask(servers)) == "A"
@@ -190,15 +192,18 @@ def test_the_requests_deadline_bounds_all_its_sends() -> None:
         async with serving("A") as (a,), reached(target_of(a)) as servers:
             a.script.extend([refuses(DRAINING)] * 50)
             began = time.monotonic()
-            failed = await failure_of(ask(servers, timeout_seconds=0.3))
-            assert failed.failure.reason == DRAINING
-            assert time.monotonic() - began < 1.0
+            failure = (await failure_of(ask(servers, timeout_seconds=1.0))).failure
+            # Its time is over between two sends, or during one.
+            over = failure.code is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert over or failure.reason == DRAINING
+            assert time.monotonic() - began < 1.0 + BUSY_SECONDS
             left = [seconds for seconds in a.seconds_left if seconds is not None]
-            assert left == sorted(left, reverse=True)
-            assert left[-1] < 0.25
+            rounded = 0.02  # up, by gRPC on the wire
+            assert all(after < before + rounded for before, after in pairwise(left))
+            assert left[-1] < left[0] - rounded
             a.script.clear()
             a.script.append(hangs())
-            failed = await failure_of(ask(servers, timeout_seconds=0.1))
+            failed = await failure_of(ask(servers, timeout_seconds=0.5))
             assert failed.failure.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
     asyncio.run(main())
@@ -239,7 +244,7 @@ def test_a_request_that_breaks_one_server_after_another_is_given_up() -> None:
 
 def test_a_doubt_is_not_hidden_by_a_later_refusal() -> None:
     async def main() -> None:
-        async with serving("A") as (a,), reached(target_of(a), retry_for_seconds=0.1) as servers:
+        async with serving("A") as (a,), reached(target_of(a), retry_for_seconds=1.0) as servers:
             a.script.extend([aborts(UNAVAILABLE), *[refuses(DRAINING)] * 50])
             failure = (await failure_of(ask(servers))).failure
             assert failure.reason == ErrorReason.ERROR_REASON_UNSPECIFIED
@@ -275,7 +280,7 @@ def test_an_owner_that_could_not_be_reached_is_not_called_again() -> None:
     asyncio.run(main())
 
 
-def test_an_owner_that_accepts_connections_and_says_nothing_is_left_within_a_second() -> None:
+def test_an_owner_that_accepts_connections_and_says_nothing_is_soon_left() -> None:
     async def main() -> None:
         async with (
             serving("A", "B") as (a, b),
@@ -287,7 +292,7 @@ def test_an_owner_that_accepts_connections_and_says_nothing_is_left_within_a_sec
             servers.owners.put(SESSION, owner)
             began = time.monotonic()
             assert await text_of(ask(servers)) == "A"
-            assert time.monotonic() - began < 2.0
+            assert time.monotonic() - began < CONNECT_SECONDS + BUSY_SECONDS
             assert a.requests[0].unreachable_owner == owner
             assert a.requests[0].attempt.begun_before == 0
 
@@ -335,8 +340,8 @@ def test_without_any_server_a_request_waits_for_one_and_is_sent_as_the_first() -
             assert await reading == "late"
             assert late.requests == [request()]
             await late.stop()
-            failed = await failure_of(ask(servers, timeout_seconds=0.3))
-            assert failed.failure.code is UNAVAILABLE
+            failed = await failure_of(ask(servers, timeout_seconds=1.0))
+            assert failed.failure.code in {UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
     asyncio.run(main())
 
@@ -437,7 +442,7 @@ def test_a_request_is_taken_once_a_server_has_it_after_however_many_sends() -> N
 
 def test_a_request_that_fails_is_not_waited_for_to_be_taken() -> None:
     async def main() -> None:
-        async with serving("A") as (a,), reached(target_of(a), retry_for_seconds=0.1) as servers:
+        async with serving("A") as (a,), reached(target_of(a), retry_for_seconds=1.0) as servers:
             a.script.extend([refuses(DRAINING)] * 50)
             answer = ask(servers)
             async with asyncio.timeout(TIMEOUT_SECONDS):

@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 import pytest
-from tests.unit.worker.test_http_server import (
+from tests.unit.worker.raw_http import (
     GET,
     POST_FIVE,
     TEXT,

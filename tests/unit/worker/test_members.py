@@ -120,7 +120,7 @@ def test_a_name_is_looked_up_when_it_is_first_asked_for_and_nobody_waits_for_tha
     async def scene() -> None:
         members = Members("localhost:50051")
         assert list(members.preferred("a key")) == []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (found := members.preferred("a key")):  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0)
         assert found
@@ -235,7 +235,7 @@ def test_closing_ends_a_look_up_that_is_under_way(monkeypatch: pytest.MonkeyPatc
         members.preferred("a key")
         await begun.wait()
         members.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await ended.wait()
 
     asyncio.run(scene())

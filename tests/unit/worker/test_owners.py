@@ -8,7 +8,7 @@ from linkspan.session.v1.session_service_pb2 import HandleRequestRequest
 from linkspan_worker.owners import OwnerCache, OwnerRoutes
 from linkspan_worker.placement import Route, open_owner
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 30.0
 
 
 class Clock:

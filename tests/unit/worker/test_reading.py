@@ -32,7 +32,7 @@ from linkspan.session.v1.session_service_pb2_grpc import (
 from linkspan_tunnel import TunnelChannel, TunnelServer
 from linkspan_worker.reading import CallReader, Event, Nothing, PlainReader, TunnelReader, reader_of
 
-PATIENCE_SECONDS: Final = 10.0
+PATIENCE_SECONDS: Final = 30.0
 KINDS: Final = {"plain": PlainReader, "tunnel": TunnelReader}
 
 

@@ -109,7 +109,7 @@ def test_a_stream_without_ids_goes_on_only_if_nothing_of_it_is_out() -> None:
 
 def test_an_answer_that_is_given_up_says_that_its_client_can_resume_it() -> None:
     async def main() -> None:
-        async with serving("A") as (a,), reached(target_of(a), retry_for_seconds=0.1) as servers:
+        async with serving("A") as (a,), reached(target_of(a), retry_for_seconds=1.0) as servers:
             a.script.append(aborts(UNAVAILABLE, opened("e0")))
             a.script.extend([refuses(DRAINING)] * 50)
             _, failed = await read(post(servers))
@@ -167,7 +167,7 @@ def test_a_listening_stream_that_brought_nothing_begins_where_its_client_said(
 def test_a_listening_stream_is_moved_as_often_as_servers_drain_or_break() -> None:
     async def main() -> None:
         moves = 20
-        async with serving("A") as (a,), reached(target_of(a), retry_for_seconds=0.2) as servers:
+        async with serving("A") as (a,), reached(target_of(a), retry_for_seconds=1.0) as servers:
             for n in range(0, moves, 2):
                 a.script.append(refuses(DRAINING, note(str(n), f"e{n}")))
                 a.script.append(aborts(UNAVAILABLE, note(str(n + 1), f"e{n + 1}")))
@@ -184,7 +184,7 @@ def test_a_listening_stream_that_had_nothing_to_say_for_a_while_has_not_failed_i
 ) -> None:
     async def main() -> None:
         moves = 20
-        async with serving("A") as (a,), reached(target_of(a), retry_for_seconds=0.2) as servers:
+        async with serving("A") as (a,), reached(target_of(a), retry_for_seconds=1.0) as servers:
             a.script.extend([refuses(DRAINING, opened("e0"))] * moves)
             a.script.append(says(note("last", "z")))
             events, failed = await read(listen(servers))
@@ -211,7 +211,7 @@ def test_a_listening_stream_without_ids_goes_on_from_now() -> None:
 
 def test_a_listening_stream_that_nobody_takes_on_is_given_up() -> None:
     async def main() -> None:
-        async with serving("A") as (a,), reached(target_of(a), retry_for_seconds=0.1) as servers:
+        async with serving("A") as (a,), reached(target_of(a), retry_for_seconds=1.0) as servers:
             a.script.extend([refuses(DRAINING, opened("e0"))] * 50)
             events, failed = await read(listen(servers))
             assert failed is not None

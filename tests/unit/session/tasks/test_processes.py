@@ -47,7 +47,7 @@ def path(tmp_path: Path) -> Path:
 
 def with_another(path: Path, scenario: Callable[[Process, Process], Any]) -> None:
     async def main() -> None:
-        async with asyncio.timeout(20), process(path) as here, process(path) as there:
+        async with asyncio.timeout(50), process(path) as here, process(path) as there:
             await scenario(here, there)
 
     asyncio.run(main())

@@ -128,7 +128,7 @@ def test_an_end_is_put_on_record_once_the_store_is_back(
         record = await here.task(work)
         with caplog.at_level(logging.WARNING):
             ending.set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while "the session store failed" not in caplog.text:
                     await here.hold_lease()  # leases are still there, and let time pass
         execute("ALTER TABLE away RENAME TO tasks")
@@ -270,7 +270,7 @@ def test_a_request_that_is_cancelled_while_its_task_is_made_leaves_none_running(
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await here.ledger.unfinished():
                 pass
         await here.runner.drain()
