@@ -100,7 +100,7 @@ def test_the_first_send_says_that_it_is_the_first_and_carries_the_deadline() -> 
             assert server.requests == [request()]
             left = server.seconds_left[0]
             assert left is not None
-            assert TIMEOUT_SECONDS - 5 < left <= TIMEOUT_SECONDS
+            assert TIMEOUT_SECONDS - 10 < left < TIMEOUT_SECONDS + 0.5  # gRPC rounds it up
             assert server.metadata[0]["linkspan-routing-key"] == SESSION
 
     asyncio.run(main())
