@@ -230,7 +230,9 @@ class Scene:
                 assert process.wait() == 0, process.errors
         for log in self._logs():
             assert not [line for line in log if "Traceback" in line], log
-        check_one_owner(self.fleet.commits())
+        commits = self.fleet.commits()
+        assert commits
+        check_one_owner(commits)
         self.check_traces()
 
     def check_traces(self) -> None:

@@ -127,6 +127,8 @@ class Fleet:
                 self._store,
                 "--log-level",
                 "debug",
+                "--log-format",
+                "text",
                 *self._session_arguments,
                 *arguments,
                 env=self._env,
