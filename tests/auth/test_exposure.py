@@ -20,7 +20,12 @@ ELSEWHERE = "192.0.2.1"
 def test_an_address_that_others_reach_is_refused_without_authentication(
     command: tuple[str, ...], tmp_path: Path
 ) -> None:
-    env = {"LINKSPAN_WORKER_HOST": ELSEWHERE, "LINKSPAN_WORKER_PORT": "0"}
+    env = {
+        "LINKSPAN_WORKER_HOST": ELSEWHERE,
+        "LINKSPAN_WORKER_PORT": "0",
+        "LINKSPAN_SESSION_PORT": "0",
+        "LINKSPAN_TRACES_PORT": "0",
+    }
     with linkspan(*command, env=env, cwd=tmp_path) as process:
         assert process.wait() == 2
         (line,) = process.errors

@@ -63,6 +63,7 @@ def shape(client: str, server: str) -> dict[str, str]:
 
     deeper = "  " * (4 + (client == "contrib"))
     handle = between(3, HANDLE, "McpSession.handleRequest")
+    beneath = "  " * (3 + (client == "contrib"))
     unsent = between(2, HANDLE, "McpSession.handleRequest")
     return {
         "initialize": (
@@ -76,7 +77,7 @@ def shape(client: str, server: str) -> dict[str, str]:
             "do cancel\n  MCP send tools/call count\n    mcp.request\n"
             f"{handle}\n{deeper}tools/call count"
         ),
-        "unknown-session": f"do unknown-session\n  mcp.request\n{unsent}",
+        "unknown-session": f"do unknown-session\n  mcp.request\n{unsent}\n{beneath}session.restore",
     }
 
 

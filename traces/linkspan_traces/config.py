@@ -1,10 +1,10 @@
 """What can be set on the trace backend, each with its unit and default."""
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from linkspan_process.hosts import is_loopback
 from linkspan_process.settings import (
     parse_bytes,
     parse_choice,
@@ -17,16 +17,6 @@ from linkspan_process.settings import (
 )
 
 ENV_PREFIX: Final = "LINKSPAN_TRACES_"
-
-
-def is_loopback(host: str | None) -> bool:
-    """Tell whether a host is this machine: `localhost`, or an address of the loopback range."""
-    if host is None:
-        return False
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name
-        return host.lower() == "localhost"
 
 
 def parse_loopback(text: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from linkspan_process.errors import SettingError
+from linkspan_process.hosts import is_loopback
 from linkspan_process.settings import (
     parse_optional_path,
     parse_seconds,
@@ -16,7 +17,6 @@ from linkspan_process.settings import (
     parse_yes,
     setting,
 )
-from linkspan_worker.origin import is_loopback
 
 
 @dataclass(frozen=True)  # no slots: a class cannot have two parents that have them

@@ -8,24 +8,14 @@ that serves elsewhere is behind something that knows its names.
 Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning
 """
 
-import ipaddress
 from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from linkspan_contract.envelope import INVALID_REQUEST
+from linkspan_process.hosts import is_loopback
 from linkspan_worker.failures import Refusal
 from linkspan_worker.headers import Headers
-
-
-def is_loopback(host: str | None) -> bool:
-    """Tell whether a host is this machine: `localhost`, or an address of the loopback range."""
-    if host is None:
-        return False
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name
-        return host == "localhost"
 
 
 def refuse_rebinding(

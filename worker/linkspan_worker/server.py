@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
+from linkspan_process.hosts import is_loopback
 from linkspan_process.lifecycle import END_SECONDS, run_service
 from linkspan_process.log_export import exported_logs
 from linkspan_process.logs import set_up_logs
@@ -23,7 +24,6 @@ from linkspan_worker.config import WorkerConfig
 from linkspan_worker.endpoint import McpEndpoint
 from linkspan_worker.http import HttpServer, HttpTimes
 from linkspan_worker.measuring import MeasuredApp, measure_http
-from linkspan_worker.origin import is_loopback
 from linkspan_worker.session_client import SessionClient
 from linkspan_worker.subject import log_fields
 

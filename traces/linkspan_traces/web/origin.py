@@ -7,7 +7,7 @@ ever sent, so a page under another origin reads nothing, and what it sends is re
 
 from urllib.parse import urlsplit
 
-from linkspan_traces.config import is_loopback
+from linkspan_process.hosts import is_loopback
 
 
 def refusal(host: str | None, origin: str | None) -> str:
