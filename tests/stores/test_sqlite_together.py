@@ -10,6 +10,7 @@ import pytest
 from tests.stores.backends import SqliteBackend
 
 from linkspan_session.errors import StoreUnavailableError
+from linkspan_session.store import sqlite_line
 from linkspan_session.store.database import SqliteDatabase
 
 Scenario = Callable[[SqliteDatabase, list[str]], Awaitable[None]]
@@ -135,5 +136,37 @@ def test_a_caller_that_has_gone_changes_nothing_for_the_others(
         assert isinstance(answers.pop(gone + 1), asyncio.CancelledError)
         assert answers == [True, 1, 2]
         assert kept(sqlite) == [n for n in range(3) if n != gone]
+
+    run(sqlite, scenario)
+
+
+def test_what_one_saw_of_others_is_no_answer_if_none_of_it_is_committed(
+    sqlite: SqliteBackend,
+) -> None:
+    def finds_it_taken(connection: sqlite3.Connection) -> None:
+        if connection.execute("SELECT 1 FROM t WHERE n = 1").fetchone() is not None:
+            raise ValueError("somebody else has it")
+
+    def makes_the_commit_fail(connection: sqlite3.Connection) -> None:
+        connection.execute("CREATE TABLE p (n PRIMARY KEY)")
+        connection.execute("CREATE TABLE c (n REFERENCES p DEFERRABLE INITIALLY DEFERRED)")
+        connection.execute("INSERT INTO c VALUES (1)")
+
+    async def scenario(file: SqliteDatabase, _: list[str]) -> None:
+        answers = await together(file, [insert(1), finds_it_taken, makes_the_commit_fail])
+        assert [type(each) for each in answers] == [StoreUnavailableError] * 3
+        assert kept(sqlite) == []
+
+    run(sqlite, scenario)
+
+
+def test_units_that_take_long_are_not_all_one_transaction(
+    sqlite: SqliteBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_line, "_TOGETHER_SECONDS", 0.0)
+
+    async def scenario(file: SqliteDatabase, statements: list[str]) -> None:
+        assert await together(file, [insert(n) for n in range(4)]) == [1, 2, 3, 4]
+        assert statements.count("COMMIT") == 1 + 4
 
     run(sqlite, scenario)

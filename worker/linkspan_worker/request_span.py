@@ -8,7 +8,7 @@ no header value is recorded but those named here, and of `Authorization` only sc
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final, TypeAlias, cast
 
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
@@ -40,7 +40,12 @@ _MAX_VALUE_CHARS: Final = 256
 _META: Final = "_meta"
 _SERVER_FAULT: Final = 500
 
-_tracer: Final = trace.get_tracer("linkspan.worker")
+
+@cache
+def _tracer() -> trace.Tracer:
+    """Return the tracer, asked for once telemetry is set up: before that it would have no sampler."""
+    return trace.get_tracer("linkspan.worker")
+
 
 _TARGETS: Final[Mapping[str, tuple[str, str]]] = {
     "tools/call": ("name", "mcp.tool.name"),
@@ -74,7 +79,7 @@ class RequestSpan:
         parent, links = parent_of(headers, envelope)
         if trust.links:
             parent, links = apart(parent, links)
-        span = _tracer.start_span(
+        span = _tracer().start_span(
             SPAN_NAME, parent, SpanKind.SERVER, links=links, start_time=started_nanos
         )
         self.span = span

@@ -41,7 +41,9 @@ _BUSY_TIMEOUT_SECONDS: Final = 1.0
 """How long a transaction waits for another process."""
 
 _MOST_TOGETHER: Final = 64
-"""How many units are one transaction at most: other processes wait for its end."""
+_TOGETHER_SECONDS: Final = 0.05
+"""How many units are one transaction at most, and after what time no further one joins it: other
+processes wait for its end."""
 
 
 class Line:
@@ -131,13 +133,11 @@ class Line:
 
     def _work_off(self) -> None:
         while units := self._take():
-            try:
-                self._transact([unit for unit in units if not self._is_in_vain(unit)])
-            except BaseException as error:  # noqa: BLE001 - those who wait are told
-                for unit in units:
-                    unit.error = unit.error or error
-            # One call for all: each wakes the loop.
-            units[0].outcome.get_loop().call_soon_threadsafe(_tell, units)
+            while units:
+                settled = units[: self._settle(units)]
+                # One call for all: each wakes the loop.
+                settled[0].outcome.get_loop().call_soon_threadsafe(_tell, settled)
+                units = units[len(settled) :]
 
     def _take(self) -> "list[_Unit]":
         with self._turn:
@@ -148,35 +148,51 @@ class Line:
             self._running = bool(units)
         return units
 
-    def _is_in_vain(self, unit: "_Unit") -> bool:
-        """Tell whether the file was found busy since a unit was asked for, which is told so."""
-        if unit.asked_at < self._busy_at:
-            unit.error = StoreUnavailableError()
-        return unit.error is not None
+    def _settle(self, units: "list[_Unit]") -> int:
+        """Say of the first units how they went; returns of how many."""
+        if units[0].asked_at < self._busy_at:
+            units[0].error = StoreUnavailableError()
+            return 1
+        try:
+            return self._transact(units)
+        except BaseException as error:  # noqa: BLE001 - those who wait are told
+            for unit in units:  # also one that failed: what it saw of the others never was
+                unit.error = error
+            return len(units)
 
-    def _transact(self, units: "list[_Unit]") -> None:
-        """Run units as one transaction.
+    def _transact(self, units: "list[_Unit]") -> int:
+        """Run the first units as one transaction; returns how many.
 
         Raises:
             Exception: It failed as a whole, and nothing was changed.
         """
-        if not units:
-            return
         self._roll_back()  # there is something only if the last roll-back failed
         self._be_patient(units[0].asked_at)
         try:
             self._connection.execute(self._begin)
             if len(units) == 1:
                 units[0].result = units[0].work(self._connection)
+                count = 1
             else:
-                for unit in units:
-                    self._run_apart(unit)
+                count = self._run_together(units)
             self._connection.execute("COMMIT")
         except BaseException as error:
             if is_busy(error):
                 self._busy_at = time.monotonic()
             self._roll_back()
             raise
+        return count
+
+    def _run_together(self, units: "list[_Unit]") -> int:
+        """Run units until it takes long; returns how many were run."""
+        enough_at = time.monotonic() + _TOGETHER_SECONDS
+        count = 0
+        for unit in units:
+            self._run_apart(unit)
+            count += 1
+            if time.monotonic() >= enough_at:
+                break
+        return count
 
     def _run_apart(self, unit: "_Unit") -> None:
         """Run a unit so that it can be undone without the others."""
@@ -236,5 +252,6 @@ def is_busy(error: BaseException) -> bool:
     """Tell whether SQLite gave up waiting for another process."""
     return (
         isinstance(error, sqlite3.OperationalError)
-        and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+        # Those that Python's module raises by itself have no code.
+        and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
     )
