@@ -168,7 +168,7 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) 
     if isinstance(error, SessionError):
         owner = error.owner if isinstance(error, SessionElsewhereError) else ""
         _refusals.add(1, {"reason": _reason_of(error.reason)})
-        await context.abort_with_status(make_status(error.reason, str(error), owner=owner))
+        await _abort_with(context, make_status(error.reason, str(error), owner=owner))
     correlation_id = uuid.uuid4().hex
     _refusals.add(1, {"reason": "INTERNAL"})
     logger.error("a call failed; correlation id %s", correlation_id, exc_info=error)
@@ -177,7 +177,13 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) 
         "Internal error; its correlation id finds it in the session server's log",
         correlation_id=correlation_id,
     )
-    await context.abort_with_status(status)
+    await _abort_with(context, status)
+
+
+async def _abort_with(context: grpc.aio.ServicerContext[Any, Any], status: grpc.Status) -> NoReturn:
+    """Abort with a status, and with the trailing metadata that are there, which gRPC would drop."""
+    there = context.trailing_metadata() or ()
+    await context.abort(status.code, status.details, (*there, *(status.trailing_metadata or ())))
 
 
 def _session_id(value: str) -> SessionId:

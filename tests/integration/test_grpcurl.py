@@ -23,18 +23,23 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
 ANSWERED_TRACE = "4bf92f3577b34da6a3ce929d0e0e4737"
 
+_NOT_FOUND = 64 + 5
+"""With what status grpcurl ends for gRPC's NOT_FOUND."""
 
-def grpcurl(stack: Stack, *arguments: str, data: dict[str, Any] | None = None) -> str:
+
+def grpcurl(
+    stack: Stack, *arguments: str, data: dict[str, Any] | None = None, status: int = 0
+) -> str:
     """Run grpcurl against the session server and return what it prints."""
     given = [] if data is None else ["-d", json.dumps(data)]
     words = list(arguments)
     method = [words.pop()] if words and not words[-1].startswith("-") else []
-    return run([GRPCURL, "-plaintext", *words, *given, stack.grpc, *method])
+    return run([GRPCURL, "-plaintext", *words, *given, stack.grpc, *method], status)
 
 
-def run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    assert done.returncode == 0, done.stderr
+def run(command: list[str], status: int = 0) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == status, done.stderr
     return done.stdout
 
 
@@ -111,6 +116,14 @@ def test_grpcurl_shows_which_trace_it_was(stack: Stack, receiver: OtlpReceiver) 
     )
     (span,) = [span for span in spans if span.trace_id == ANSWERED_TRACE]
     assert told[1] == f"00-{ANSWERED_TRACE}-{span.span_id}-01"
+
+
+@requirement("trace.response")
+def test_a_call_that_fails_says_which_trace_it_was_and_why(stack: Stack) -> None:
+    nobody = {"sessionId": "nobody"}
+    failed = grpcurl(stack, "-v", f"{SERVICE}/GetSession", data=nobody, status=_NOT_FOUND)
+    assert re.search(r"^traceresponse: 00-[0-9a-f]{32}-[0-9a-f]{16}-03$", failed, re.MULTILINE)
+    assert "grpc-status-details-bin" in failed
 
 
 def test_the_commands_of_the_readme_work_as_printed(stack: Stack) -> None:
