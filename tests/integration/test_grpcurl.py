@@ -119,11 +119,10 @@ def test_grpcurl_shows_which_trace_it_was(stack: Stack, receiver: OtlpReceiver) 
 
 
 @requirement("trace.response")
-def test_a_call_that_fails_says_which_trace_it_was_and_why(stack: Stack) -> None:
+def test_a_call_that_fails_says_which_trace_it_was(stack: Stack) -> None:
     nobody = {"sessionId": "nobody"}
     failed = grpcurl(stack, "-v", f"{SERVICE}/GetSession", data=nobody, status=_NOT_FOUND)
     assert re.search(r"^traceresponse: 00-[0-9a-f]{32}-[0-9a-f]{16}-03$", failed, re.MULTILINE)
-    assert "grpc-status-details-bin" in failed
 
 
 def test_the_commands_of_the_readme_work_as_printed(stack: Stack) -> None:
