@@ -156,6 +156,20 @@ def test_equal_values_of_different_types_stay_what_they_are() -> None:
         assert Span.FromString(ENCODER.span(span)) == expected
 
 
+@given(st.lists(ATTRIBUTES, max_size=4))
+def test_several_attributes_at_once_are_as_one_after_the_other(given: list[dict[str, Any]]) -> None:
+    context = SpanContext(1, 2, False)
+    at_once, one_by_one = (
+        LeanSpan(origin(), "s", context, None, SpanKind.INTERNAL, 1) for _ in range(2)
+    )
+    for attributes in given:
+        at_once.set_attributes(attributes)
+        for key, value in attributes.items():
+            one_by_one.set_attribute(key, value)
+    assert list(at_once.attributes.items()) == list(one_by_one.attributes.items())
+    assert at_once.attributes_dropped == one_by_one.attributes_dropped
+
+
 def test_what_is_remembered_is_bounded() -> None:
     encoder = SpanEncoder()
     for number in range(10_000):

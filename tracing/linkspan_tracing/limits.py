@@ -209,6 +209,27 @@ def _clean(attributes: Attributes, keys: Iterable[str]) -> int:
     return dropped
 
 
+def can_join(
+    attributes: Mapping[str, Any], kept: Attributes, most: int, longest: int | None
+) -> bool:
+    """Tell whether attributes can be added as they are: new ones, plain, and there is room.
+
+    Args:
+        attributes: anything that is a mapping.
+        kept: what there is.
+        most: how many there may be.
+        longest: how many characters of a text to keep; None for all.
+    """
+    kind = type(attributes)
+    return (
+        longest is None
+        and kind is dict
+        and len(kept) + len(attributes) <= most
+        and kept.keys().isdisjoint(attributes)
+        and PLAIN.issuperset(map(type, attributes.values()))
+    )
+
+
 def put(attributes: Attributes, key: str, value: Any, most: int, longest: int | None) -> int:
     """Set one attribute, the newest now.
 

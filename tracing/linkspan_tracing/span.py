@@ -188,11 +188,14 @@ class LeanSpan(trace.Span):
             _ENDED.warn("attributes were set on a span that has ended")
             return
         limits = self.origin.limits
-        if self.attributes_kept or len(attributes) > limits.attributes:
+        kept = self.attributes_kept
+        if not kept and len(attributes) <= limits.attributes:
+            self.describe(attributes)
+        elif limiting.can_join(attributes, kept, limits.attributes, limits.attribute_length):
+            kept.update(attributes)
+        else:
             for key, value in attributes.items():
                 self._put(key, value)
-        else:
-            self.describe(attributes)
 
     def describe(self, attributes: Mapping[str, AnyValue]) -> None:
         """Set the attributes of a span that has none yet."""
