@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.requirements import requirement
 from tests.support.processes import REPOSITORY, clean_environ, linkspan
 from tests.traces.backend import Backend, new_id, running_backend, span
 
@@ -42,6 +43,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Backend, st
         yield backend, trace.hex()
 
 
+@requirement("traces.terminal")
 def test_the_list_names_each_trace(shop: tuple[Backend, str]) -> None:
     backend, trace_id = shop
     status, output, errors = traces("list", "--url", backend.url)
@@ -66,6 +68,7 @@ def test_a_search_that_finds_nothing_says_so(shop: tuple[Backend, str]) -> None:
     assert told == (0, [], ["no such traces"])
 
 
+@requirement("traces.terminal")
 @pytest.mark.parametrize("wanted", ["whole", "cut", "last"])
 def test_the_waterfall_is_nested_and_to_scale(shop: tuple[Backend, str], wanted: str) -> None:
     backend, trace_id = shop
@@ -96,6 +99,7 @@ def test_show_prints_json_for_programs(shop: tuple[Backend, str]) -> None:
     assert [row["depth"] for row in json.loads(line)["spans"]] == [0, 1, 2]
 
 
+@requirement("traces.stitch")
 def test_a_trace_that_does_not_stitch_is_said_to(shop: tuple[Backend, str], tmp_path: Path) -> None:
     trace = new_id(16)
     with running_backend(tmp_path) as backend:
@@ -154,6 +158,7 @@ def test_a_backend_that_is_not_there_is_said_in_one_line(action: tuple[str, ...]
     assert line.startswith(f"linkspan traces: nothing listens at {url}; start `linkspan run`")
 
 
+@requirement("traces.live")
 def test_tail_shows_what_comes_until_ctrl_c(tmp_path: Path) -> None:
     sent: list[str] = []
     with running_backend(tmp_path) as backend:

@@ -54,7 +54,6 @@ export class ListView {
     this.empty = el("div", { class: "note", hidden: true });
     this.element = el("div", { class: "listview", role: "region", "aria-label": "list" });
     this.element.append(session ? this.drawSessionHead() : this.drawSearch(), this.drawHead(), this.empty, this.rows.element, this.drawKeys());
-    this.element.style.cssText = "display:flex;flex-direction:column;flex:1;min-height:0";
   }
 
   show(into) {
@@ -182,7 +181,7 @@ export class ListView {
       return true;
     }
     if (event.key === "Escape" && this.session) {
-      this.go("#/");
+      this.go("#/sessions");
       return true;
     }
     return false;
@@ -213,12 +212,12 @@ export class ListView {
 
   drawKeys() {
     return el("div", { class: "keys" }, el("kbd", {}, "↑"), " ", el("kbd", {}, "↓"), " move · ", el("kbd", {}, "Enter"), " open",
-      this.session ? [" · ", el("kbd", {}, "Esc"), " all traces"] : [" · ", el("kbd", {}, "/"), " search"]);
+      this.session ? [" · ", el("kbd", {}, "Esc"), " all sessions"] : [" · ", el("kbd", {}, "/"), " search"]);
   }
 
   drawSessionHead() {
     this.summary = el("span", {});
-    return el("div", { class: "head" }, el("a", { href: "#/" }, "← all traces"), el("h1", {}, `Session ${this.session}`),
+    return el("div", { class: "head" }, el("a", { href: "#/sessions" }, "← all sessions"), el("h1", {}, `Session ${this.session}`),
       el("div", { class: "sub" }, this.summary, el("span", {}, "named by the digest of its id, as in logs and linkspan sessions show")));
   }
 
