@@ -17,7 +17,9 @@ from tests.requirements import requirement
 from tests.support.processes import REPOSITORY, clean_environ, linkspan
 from tests.traces.backend import Backend, new_id, running_backend, span
 
+from linkspan_cli.traces.table import row
 from linkspan_cli.traces.times import took
+from linkspan_cli.traces.waterfall import Paint
 
 Told = tuple[int, list[str], list[str]]
 
@@ -49,10 +51,10 @@ def test_the_list_names_each_trace(shop: tuple[Backend, str]) -> None:
     status, output, errors = traces("list", "--url", backend.url)
     assert (status, errors) == (0, [])
     assert output[0].split() == ["TRACE", "BEGAN", "TOOK", "SPANS", "STATE", "WHAT"]
-    (row,) = output[1:]
-    assert row.startswith(trace_id)
-    assert row.endswith("error           tools/call add (worker, session)")
-    assert "\x1b" not in row
+    (line,) = output[1:]
+    assert line.startswith(trace_id)
+    assert line.endswith("error               tools/call add (worker, session)")
+    assert "\x1b" not in line
 
 
 def test_the_backend_is_found_by_its_folder(shop: tuple[Backend, str]) -> None:
@@ -96,7 +98,7 @@ def test_show_prints_json_for_programs(shop: tuple[Backend, str]) -> None:
     backend, trace_id = shop
     _, output, _ = traces("show", trace_id, "--json", "--url", backend.url)
     (line,) = output
-    assert [row["depth"] for row in json.loads(line)["spans"]] == [0, 1, 2]
+    assert [each["depth"] for each in json.loads(line)["spans"]] == [0, 1, 2]
 
 
 @requirement("traces.stitch")
@@ -104,12 +106,42 @@ def test_a_trace_that_does_not_stitch_is_said_to(shop: tuple[Backend, str], tmp_
     trace = new_id(16)
     with running_backend(tmp_path) as backend:
         backend.send(span(trace, "alone", parent=b"lostlost"))
+        _, output, _ = traces("list", "--url", backend.url)
+        assert output[1].split()[-3:] == ["arriving", "alone", "(svc)"]
         _, output, _ = traces("show", trace.hex(), "--url", backend.url)
+        assert output[1].split("  ")[1] == "1 span"
         assert (
             f"does not stitch: the parent of alone of svc, {b'lostlost'.hex()}, has not come"
             in (output)
         )
         assert any(line.startswith("[no parent] alone") for line in output)
+
+
+@pytest.mark.parametrize(
+    ("stitch", "arriving", "word"),
+    [
+        ("whole", False, "ok"),
+        ("outside", False, "no caller"),
+        ("broken", True, "arriving"),
+        ("broken", False, "unstitched"),
+    ],
+)
+def test_the_list_says_whether_a_trace_stitches(stitch: str, arriving: bool, word: str) -> None:
+    trace = {
+        "trace_id": "ab" * 16,
+        "start_nanos": "0",
+        "duration_nanos": 1,
+        "spans": 1,
+        "status": "ok",
+        "open_spans": 0,
+        "stitch": stitch,
+        "arriving": arriving,
+        "method": "",
+        "tool": "",
+        "name": "work",
+        "services": ["svc"],
+    }
+    assert row(trace, Paint(on=False)).endswith(f"  {word.ljust(18)}  work (svc)")
 
 
 @pytest.mark.parametrize(

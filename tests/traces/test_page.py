@@ -281,6 +281,34 @@ def test_a_session_that_nobody_may_see_is_found_by_its_id(backend: Backend, page
     page.wait_for(f"{ROWS}.length === 1")
 
 
+@requirement("traces.live")
+@pytest.mark.parametrize(("view", "oldest_first"), [("", False), ("session/", True)])
+def test_traces_take_their_place_in_whichever_order_they_come(
+    tmp_path: Path, page: Page, view: str, oldest_first: bool
+) -> None:
+    session = session_digest("mine")
+    names = f"[...{ROWS}].sort((a, b) => a.ariaRowIndex - b.ariaRowIndex)"
+    names += ".map((row) => row.querySelector('.title a').textContent).join(' ')"
+    with running_backend(tmp_path) as backend:
+        page.open(f"{backend.url}/#/{view}{session if view else ''}")
+        page.wait_for("document.querySelector('.live.on')")
+        come: list[str] = []
+        roots = [
+            span(new_id(16), f"at-{place}", start=place, mcp__session__id=session)
+            for place in (3, 1, 5, 2, 4)
+        ]
+        for root in roots:
+            backend.send(root)
+            come = sorted([*come, root.name], reverse=not oldest_first)
+            page.wait_for(f"{names} === '{' '.join(come)}'")
+        # What comes later of a trace leaves it where it is.
+        backend.send(*(span(root.trace_id, parent=root, start=7) for root in roots))
+        spans = f"[...{ROWS}].map((row) => row.children[4].textContent).join('')"
+        page.wait_for(f"{spans} === '22222'")
+        assert page.evaluate(names) == " ".join(come)
+        page.open("about:blank")  # before the backend goes
+
+
 @requirement("traces.sessions")
 def test_a_session_is_chosen_from_the_list_of_sessions(tmp_path: Path, page: Page) -> None:
     def call(session: str, start: float, error: str | None = None, failure: str = "") -> None:
@@ -383,7 +411,7 @@ def test_a_list_of_twenty_thousand_spans_is_walked_to_its_end(tmp_path: Path, pa
             assert backend.send(*spans).status == 200
         page.open(backend.url)
         page.wait_for(
-            "document.querySelector('.totals').textContent === '2,000 traces, 20,000 spans'"
+            "document.querySelector('.totals')?.textContent === '2,000 traces, 20,000 spans'"
         )
         page.wait_for(f"{ROWS}.length > 5")
         assert page.evaluate(COUNTED) == 200
