@@ -31,6 +31,7 @@ _STORAGE: Final = "docs/storage.md"
 _TRACING: Final = "docs/tracing.md"
 _PROPAGATION: Final = "propagation/README.md"
 _TUNNEL: Final = "tunnel/README.md"
+_TRACES: Final = "docs/traces.md"
 _METRICS: Final = "docs/metrics.md"
 _OURS: Final = "docs/architecture.md"
 _AUTH: Final = f"{_SPEC_2025}/authorization"
@@ -298,6 +299,79 @@ _ROWS: Final = (
         "http.slow-body",
         "A body that does not arrive gets 408, and its connection is closed.",
         f"{_HTTP}#section-15.5.9",
+    ),
+    # The trace backend
+    (
+        "traces.intake",
+        "OTLP over gRPC and HTTP, as protobuf and as JSON, leaves the same trace.",
+        _TRACES,
+    ),
+    (
+        "traces.partial",
+        "A span that cannot be kept is counted in the answer, and the others are kept.",
+        _TRACES,
+    ),
+    (
+        "traces.busy",
+        "Senders are told to come again while too much waits, or the store fails.",
+        _TRACES,
+    ),
+    (
+        "traces.bounds",
+        "The file is bounded in size and age, a trace in spans; the oldest traces go.",
+        _TRACES,
+    ),
+    ("traces.durable", "A span whose sender had its answer survives a kill.", _TRACES),
+    (
+        "traces.search",
+        "Traces are found by id, session, method, tool, service, status and duration.",
+        _TRACES,
+    ),
+    ("traces.live", "Lists and `tail` show traces as they come.", _TRACES),
+    (
+        "traces.waterfall",
+        "A real call is found on the page, and its waterfall is nested as its spans are.",
+        _TRACES,
+    ),
+    (
+        "traces.gaps",
+        "Time between processes is named by who saw it: network, queue or neither.",
+        _TRACES,
+    ),
+    (
+        "traces.critical-path",
+        "The critical path is what was waited for at each moment of the root, once.",
+        _TRACES,
+    ),
+    (
+        "traces.stitch",
+        "A trace that does not stitch says so on the page and in a terminal, and which edge.",
+        _TRACES,
+    ),
+    ("traces.open", "A start marker stands for its span until that comes.", _TRACES),
+    ("traces.links", "Links lead to the span that they name, and back.", _TRACES),
+    ("traces.json", "A trace is copied as OTLP/JSON, as it came.", _TRACES),
+    (
+        "traces.sessions",
+        "Sessions are listed with their numbers, the last active first; each opens its requests.",
+        _TRACES,
+    ),
+    ("traces.keyboard", "The page is walked by keyboard.", _TRACES),
+    ("traces.looks", "The page reads well in light, in the dark and on a phone.", _TRACES),
+    (
+        "traces.many",
+        "20,000 spans in a list and 2,000 in a trace are drawn only where they are in sight.",
+        _TRACES,
+    ),
+    (
+        "traces.terminal",
+        "`linkspan traces list`, `show` and `tail` tell the same in a terminal.",
+        _TRACES,
+    ),
+    (
+        "traces.private",
+        "Only this machine reads traces; pages of others and text in spans get nowhere.",
+        _TRACES,
     ),
     # The official suites
     (

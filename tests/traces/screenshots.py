@@ -13,6 +13,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.traces.backend import MILLI, Backend, new_id, pair, running_backend, span
 from tests.traces.chromium import Page, chromium_page
 
+from linkspan_contract.session_digest import session_digest
+
 MAX_BYTES: Final = 150_000
 
 _TOOLS: Final = ("weather", "add", "search_documents", "echo", "weather", "book_room")
@@ -37,6 +39,7 @@ def take(folder: Path, profile: Path, data: Path) -> list[Path]:
             ("traces-list", "#/", 1180, 520, False, ()),
             ("traces-waterfall", f"#/trace/{failing}", 1180, 560, False, _OPEN),
             ("traces-waterfall-dark", f"#/trace/{failing}", 1180, 560, True, _OPEN),
+            ("traces-sessions", "#/sessions", 1180, 330, False, ()),
             ("traces-session-dark", f"#/session/{session}", 1180, 420, True, ()),
             ("traces-narrow", f"#/trace/{failing}", 390, 720, False, ()),
         ):
@@ -70,6 +73,11 @@ def _fill(backend: Backend) -> tuple[str, str]:
         fails = place == 10
         trace = _call(backend, tool, place * 700.0, 40 + 37 * (place % 7), session, fails=fails)
         failing = trace if fails else failing
+    # Of other clients, before those that the list shows.
+    for place in range(4):
+        for call in range(1 + place * 2 % 5):
+            at, fails = -9000.0 + 2000 * place + 300 * call, place == 2 and call == 1
+            _call(backend, _TOOLS[1 + call % 3], at, 25, session_digest(str(place)), fails=fails)
     lost = new_id(16)
     backend.send(
         span(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from tests.requirements import requirement
 
 from linkspan_traces.analysis.gaps import Gap, Skew, gaps_of, skews_of
 from linkspan_traces.analysis.summary import summarise
@@ -49,6 +50,7 @@ def test_children_are_drawn_below_their_parents_by_their_beginning() -> None:
     assert (tree.stitch, list(tree.problems)) == ("whole", [])
 
 
+@requirement("traces.stitch")
 @pytest.mark.parametrize(
     ("spans", "picture", "stitch", "problems"),
     [
@@ -94,6 +96,7 @@ def test_a_broken_edge_names_the_parent_that_never_came() -> None:
     assert "feedfeedfeedfeed" in problem.text
 
 
+@requirement("traces.open")
 def test_a_start_marker_stands_for_its_span_until_that_comes() -> None:
     marker = replace(span("m", "a", 10, 10), starts="long", name="listen started")
     child = span("c", "long", 20, 30)
@@ -121,6 +124,7 @@ def test_ten_thousand_spans_deep_is_no_deeper_than_python_goes() -> None:
     assert rows[-1]["depth"] == 9_999
 
 
+@requirement("traces.critical-path")
 @pytest.mark.parametrize(
     ("spans", "path"),
     [
@@ -150,6 +154,7 @@ def test_the_critical_path_is_what_was_waited_for(spans: list[Span], path: str) 
     assert " ".join(written) == path
 
 
+@requirement("traces.critical-path")
 def test_the_critical_path_of_any_trace_covers_its_root_once() -> None:
     chance = random.Random(11)  # noqa: S311 - the same each time
     for _ in range(200):
@@ -176,6 +181,7 @@ def test_a_spans_own_time_is_without_its_children_each_moment_once() -> None:
     assert own_nanos(tree.spans[0], tree.children["a"], extent_of_trace(tree.spans)) == 50
 
 
+@requirement("traces.gaps")
 @pytest.mark.parametrize(
     ("parent_kind", "child_kind", "child_service", "gap"),
     [

@@ -9,7 +9,16 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from tests.traces.backend import PROTOBUF, Backend, new_id, running_backend, span
+from tests.requirements import requirement
+from tests.traces.backend import (
+    BEGAN,
+    MILLI,
+    PROTOBUF,
+    Backend,
+    new_id,
+    running_backend,
+    span,
+)
 
 from linkspan_contract.session_digest import session_digest
 
@@ -45,6 +54,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Backend, di
         yield backend, {name: trace.hex() for name, trace in made.items()}
 
 
+@requirement("traces.search")
 @pytest.mark.parametrize(
     ("search", "found"),
     [
@@ -108,6 +118,7 @@ def test_pages_make_up_the_whole_list(shop: tuple[Backend, dict[str, str]], orde
         {"trace": "xyz"},
         {"trace": "a" * 33},
         {"cursor": "1"},
+        {"cursor": f"{2**63}-{'a' * 32}"},
         {"order": "up"},
         {"tool": "x" * 5000},
     ],
@@ -120,6 +131,7 @@ def test_a_search_that_makes_no_sense_is_refused_in_one_sentence(
     assert answer.json["error"]
 
 
+@requirement("traces.search")
 def test_a_trace_is_found_by_how_its_id_begins(tmp_path: Path) -> None:
     ids = ["aaaa1" + "0" * 27, "aaaa2" + "0" * 27, "bbbb3" + "0" * 27]
     with running_backend(tmp_path) as backend:
@@ -136,6 +148,57 @@ def test_a_trace_is_found_by_how_its_id_begins(tmp_path: Path) -> None:
         assert sorted(backend.ids(trace="aaaa")) == ids[:2]
 
 
+@requirement("traces.sessions")
+def test_sessions_are_listed_with_their_numbers_the_last_active_first(tmp_path: Path) -> None:
+    quiet, busy = session_digest("quiet"), session_digest("busy")
+    with running_backend(tmp_path) as backend:
+        assert backend.get("sessions") == {"sessions": [], "next_cursor": ""}
+        backend.send(
+            span(new_id(16), mcp__session__id=busy, start=0, took=5, error="no"),
+            span(new_id(16), mcp__session__id=busy, start=10, took=5, error__type="404"),
+            span(new_id(16), mcp__session__id=busy, start=300, took=20),
+            span(new_id(16), mcp__session__id=busy, start=20, took=-1),
+            # OpenTelemetry's conventions have the id itself; it stays unseen.
+            span(new_id(16), mcp__session__id="quiet", start=100, took=150),
+            span(new_id(16), "of no session", start=900),
+        )
+        told = backend.get("sessions")
+        numbers = ("requests", "errors", "warnings", "open")
+        listed = [(each["session"], *(each[name] for name in numbers)) for each in told["sessions"]]
+        assert listed == [(busy, 4, 1, 1, 1), (quiet, 1, 0, 0, 0)]
+        times = [
+            [(int(each[name]) - BEGAN) / MILLI for name in ("first_nanos", "last_nanos")]
+            for each in told["sessions"]
+        ]
+        assert times == [[0, 320], [100, 250]]
+        first = backend.get("sessions", limit=1)
+        assert first["sessions"] == told["sessions"][:1]
+        rest = backend.get("sessions", limit=1, cursor=first["next_cursor"])
+        assert rest == {"sessions": told["sessions"][1:], "next_cursor": ""}
+        # Each leads to its view, by what the list says and by the id.
+        for session in (quiet, "quiet"):
+            assert len(backend.ids(session=session)) == 1
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"session": "a"},
+        {"limit": "0"},
+        {"cursor": "1"},
+        {"cursor": f"{2**63}-{'a' * 16}"},
+        {"cursor": f"1-{'x' * 16}"},
+    ],
+)
+def test_a_list_of_sessions_that_makes_no_sense_is_refused(
+    backend: Backend, search: dict[str, str]
+) -> None:
+    answer = backend.ask("GET", f"/api/sessions?{urlencode(search)}")
+    assert answer.status == 400
+    assert answer.json["error"]
+
+
+@requirement("traces.links")
 def test_links_lead_both_ways(backend: Backend) -> None:
     asked, went_on, elsewhere = new_id(16), new_id(16), new_id(16)
     question = span(asked, "question")
@@ -154,6 +217,7 @@ def test_links_lead_both_ways(backend: Backend) -> None:
     }
 
 
+@requirement("traces.open")
 def test_an_open_span_without_its_end_can_be_asked_for_by_its_start_marker(
     backend: Backend,
 ) -> None:
@@ -189,6 +253,7 @@ def tail(backend: Backend, **search: str) -> Generator[Iterator[Any]]:
         connection.close()
 
 
+@requirement("traces.live")
 def test_a_watcher_hears_of_the_traces_that_it_means_and_no_others(backend: Backend) -> None:
     wanted, other = new_id(16), new_id(16)
     with tail(backend, tool="hammer") as told:
@@ -214,6 +279,7 @@ def test_a_watcher_that_wants_settled_traces_hears_of_one_when_it_is_whole(
     assert (first["spans"], first["stitch"]) == (2, "whole")
 
 
+@requirement("traces.private")
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
@@ -243,6 +309,7 @@ def test_no_other_file_is_served(backend: Backend, path: str) -> None:
     assert backend.ask("GET", path).status == 404
 
 
+@requirement("traces.private")
 @pytest.mark.parametrize("path", ["/", "/api/traces", "/api/tail", "/v1/traces"])
 @pytest.mark.parametrize(
     ("host", "origin"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from tests.requirements import requirement
 from tests.traces.backend import PROTOBUF, export, new_id, running_backend, span
 
 from linkspan_traces.errors import BusyError, StoreError
@@ -62,6 +63,7 @@ def body_of(trace: bytes, count: int = 1, text: str = "") -> bytes:
     return export(*(span(trace, start=i, text=text) for i in range(count))).SerializeToString()
 
 
+@requirement("traces.bounds")
 def test_the_oldest_traces_go_when_the_file_is_full(tmp_path: Path) -> None:
     max_bytes = 1 << 20
     limits = Limits(max_bytes, 1e6, 1000, 1 << 24)
@@ -88,6 +90,7 @@ def test_the_oldest_traces_go_when_the_file_is_full(tmp_path: Path) -> None:
     assert (spans, faceted, resources) == (traces, traces, 1)
 
 
+@requirement("traces.bounds")
 def test_a_trace_goes_when_its_last_span_is_too_old(tmp_path: Path) -> None:
     old, kept, new = (new_id(16) for _ in range(3))
 
@@ -103,6 +106,7 @@ def test_a_trace_goes_when_its_last_span_is_too_old(tmp_path: Path) -> None:
     with_intake(tmp_path / "traces.db", Limits(1 << 30, 100, 1000, 1 << 20), scenario)
 
 
+@requirement("traces.bounds")
 def test_spans_past_the_bound_of_a_trace_are_refused_and_counted(tmp_path: Path) -> None:
     trace = new_id(16)
 
@@ -118,6 +122,7 @@ def test_spans_past_the_bound_of_a_trace_are_refused_and_counted(tmp_path: Path)
     with_intake(tmp_path / "traces.db", Limits(1 << 30, 1e6, 10, 1 << 20), scenario)
 
 
+@requirement("traces.busy")
 def test_a_full_backlog_refuses_and_has_room_again(tmp_path: Path) -> None:
     async def scenario(intake: Intake, database: Database, clock: Clock) -> None:
         with intake.room() as room:
@@ -131,6 +136,7 @@ def test_a_full_backlog_refuses_and_has_room_again(tmp_path: Path) -> None:
     with_intake(tmp_path / "traces.db", LIMITS, scenario)
 
 
+@requirement("traces.busy")
 def test_a_store_that_fails_fails_its_requests_and_not_the_next(tmp_path: Path) -> None:
     path = tmp_path / "traces.db"
 
@@ -171,6 +177,7 @@ def test_requests_that_are_too_large_or_too_many_are_refused(tmp_path: Path) -> 
         assert backend.get("status")["refused_requests"] == 1
 
 
+@requirement("traces.durable")
 def test_traces_survive_a_kill_once_they_were_answered(tmp_path: Path) -> None:
     trace = new_id(16)
     with running_backend(tmp_path) as backend:

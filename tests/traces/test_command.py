@@ -13,10 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.requirements import requirement
 from tests.support.processes import REPOSITORY, clean_environ, linkspan
 from tests.traces.backend import Backend, new_id, running_backend, span
 
+from linkspan_cli.traces.table import row
 from linkspan_cli.traces.times import took
+from linkspan_cli.traces.waterfall import Paint
 
 Told = tuple[int, list[str], list[str]]
 
@@ -42,15 +45,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Backend, st
         yield backend, trace.hex()
 
 
+@requirement("traces.terminal")
 def test_the_list_names_each_trace(shop: tuple[Backend, str]) -> None:
     backend, trace_id = shop
     status, output, errors = traces("list", "--url", backend.url)
     assert (status, errors) == (0, [])
     assert output[0].split() == ["TRACE", "BEGAN", "TOOK", "SPANS", "STATE", "WHAT"]
-    (row,) = output[1:]
-    assert row.startswith(trace_id)
-    assert row.endswith("error           tools/call add (worker, session)")
-    assert "\x1b" not in row
+    (line,) = output[1:]
+    assert line.startswith(trace_id)
+    assert line.endswith("error               tools/call add (worker, session)")
+    assert "\x1b" not in line
 
 
 def test_the_backend_is_found_by_its_folder(shop: tuple[Backend, str]) -> None:
@@ -66,6 +70,7 @@ def test_a_search_that_finds_nothing_says_so(shop: tuple[Backend, str]) -> None:
     assert told == (0, [], ["no such traces"])
 
 
+@requirement("traces.terminal")
 @pytest.mark.parametrize("wanted", ["whole", "cut", "last"])
 def test_the_waterfall_is_nested_and_to_scale(shop: tuple[Backend, str], wanted: str) -> None:
     backend, trace_id = shop
@@ -93,19 +98,50 @@ def test_show_prints_json_for_programs(shop: tuple[Backend, str]) -> None:
     backend, trace_id = shop
     _, output, _ = traces("show", trace_id, "--json", "--url", backend.url)
     (line,) = output
-    assert [row["depth"] for row in json.loads(line)["spans"]] == [0, 1, 2]
+    assert [each["depth"] for each in json.loads(line)["spans"]] == [0, 1, 2]
 
 
+@requirement("traces.stitch")
 def test_a_trace_that_does_not_stitch_is_said_to(shop: tuple[Backend, str], tmp_path: Path) -> None:
     trace = new_id(16)
     with running_backend(tmp_path) as backend:
         backend.send(span(trace, "alone", parent=b"lostlost"))
+        _, output, _ = traces("list", "--url", backend.url)
+        assert output[1].split()[-3:] == ["arriving", "alone", "(svc)"]
         _, output, _ = traces("show", trace.hex(), "--url", backend.url)
+        assert output[1].split("  ")[1] == "1 span"
         assert (
             f"does not stitch: the parent of alone of svc, {b'lostlost'.hex()}, has not come"
             in (output)
         )
         assert any(line.startswith("[no parent] alone") for line in output)
+
+
+@pytest.mark.parametrize(
+    ("stitch", "arriving", "word"),
+    [
+        ("whole", False, "ok"),
+        ("outside", False, "no caller"),
+        ("broken", True, "arriving"),
+        ("broken", False, "unstitched"),
+    ],
+)
+def test_the_list_says_whether_a_trace_stitches(stitch: str, arriving: bool, word: str) -> None:
+    trace = {
+        "trace_id": "ab" * 16,
+        "start_nanos": "0",
+        "duration_nanos": 1,
+        "spans": 1,
+        "status": "ok",
+        "open_spans": 0,
+        "stitch": stitch,
+        "arriving": arriving,
+        "method": "",
+        "tool": "",
+        "name": "work",
+        "services": ["svc"],
+    }
+    assert row(trace, Paint(on=False)).endswith(f"  {word.ljust(18)}  work (svc)")
 
 
 @pytest.mark.parametrize(
@@ -154,6 +190,7 @@ def test_a_backend_that_is_not_there_is_said_in_one_line(action: tuple[str, ...]
     assert line.startswith(f"linkspan traces: nothing listens at {url}; start `linkspan run`")
 
 
+@requirement("traces.live")
 def test_tail_shows_what_comes_until_ctrl_c(tmp_path: Path) -> None:
     sent: list[str] = []
     with running_backend(tmp_path) as backend:

@@ -14,6 +14,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
+from tests.requirements import requirement
 from tests.traces.backend import JSON, PROTOBUF, Backend, as_json, export, new_id, pair, span
 
 HEADERS = {PROTOBUF: {"content-type": PROTOBUF}, JSON: {"content-type": JSON}}
@@ -71,6 +72,7 @@ def stored(backend: Backend, trace: bytes) -> tuple[Any, ...]:
     return (json.loads(everything),)
 
 
+@requirement("traces.intake")
 def test_grpc_protobuf_and_json_leave_the_same_trace(backend: Backend) -> None:
     by_grpc, by_protobuf, by_json, by_gzip = (new_id(16) for _ in range(4))
     backend.send_grpc(rich(by_grpc).SerializeToString())
@@ -97,6 +99,7 @@ def test_grpc_protobuf_and_json_leave_the_same_trace(backend: Backend) -> None:
     assert first == stored(backend, by_gzip)
 
 
+@requirement("traces.json")
 def test_a_trace_comes_out_as_otlp_as_it_went_in(backend: Backend) -> None:
     trace = new_id(16)
     request = rich(trace)
@@ -114,6 +117,7 @@ def test_a_trace_comes_out_as_otlp_as_it_went_in(backend: Backend) -> None:
     assert attributes["raw"]["text"] == "AP8="
 
 
+@requirement("traces.intake")
 @pytest.mark.parametrize("over", ["grpc", "http", "http gzip"])
 def test_the_exporters_of_opentelemetry_are_understood(backend: Backend, over: str) -> None:
     exporter: SpanExporter
@@ -133,6 +137,7 @@ def test_the_exporters_of_opentelemetry_are_understood(backend: Backend, over: s
     assert row["name"] == "made by the SDK"
 
 
+@requirement("traces.partial")
 def test_bad_spans_are_counted_and_the_others_kept(backend: Backend) -> None:
     trace = new_id(16)
     bad = [span(bytes(16)), span(b"short"), span(trace, span_id=bytes(8)), span(trace, parent=b"x")]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from tests.requirements import requirement
 from tests.support.peer import session_at
 from tests.support.stack import PROMPT_EXPORT, running_stack
 from tests.traces.backend import Backend, new_id, running_backend, span
@@ -21,6 +22,7 @@ ROWS: Final = "document.querySelectorAll('.rows [role=row]')"
 NAMES: Final = "[...document.querySelectorAll('.span .label')].map((each) => each.textContent)"
 LEVELS: Final = f"[...{ROWS}].map((each) => Number(each.getAttribute('aria-level')))"
 ACTIVE: Final = "document.querySelector('.rows .active .label')?.textContent"
+COUNTED: Final = "Number(document.querySelector('.rows').getAttribute('aria-rowcount'))"
 PANEL: Final = "document.querySelector('.panel:not([hidden])')"
 
 
@@ -55,6 +57,7 @@ def tree(backend: Backend) -> str:
     return trace.hex()
 
 
+@requirement("traces.waterfall")
 def test_a_tool_call_is_found_and_its_waterfall_nested(tmp_path: Path, page: Page) -> None:
     with running_backend(tmp_path / "traces") as backend:
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": backend.url, **PROMPT_EXPORT}
@@ -99,6 +102,7 @@ def test_a_tool_call_is_found_and_its_waterfall_nested(tmp_path: Path, page: Pag
             page.open("about:blank")  # before the backend goes
 
 
+@requirement("traces.keyboard")
 def test_the_waterfall_is_walked_by_keyboard(backend: Backend, page: Page) -> None:
     trace = tree(backend)
     page.open(f"{backend.url}/#/trace/{trace}")
@@ -128,6 +132,7 @@ def test_the_waterfall_is_walked_by_keyboard(backend: Backend, page: Page) -> No
     page.wait_for("location.hash === '#/'")
 
 
+@requirement("traces.gaps")
 def test_errors_gaps_and_the_critical_path_are_to_be_seen(backend: Backend, page: Page) -> None:
     page.open(f"{backend.url}/#/trace/{tree(backend)}")
     page.wait_for(f"{NAMES}.length === 5")
@@ -147,6 +152,7 @@ def test_errors_gaps_and_the_critical_path_are_to_be_seen(backend: Backend, page
     assert page.evaluate(colours) == 3
 
 
+@requirement("traces.looks")
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_can_be_told_from_its_ground(backend: Backend, page: Page, dark: bool) -> None:
     page.look(width=1280, height=760, dark=dark)
@@ -179,6 +185,7 @@ def test_text_can_be_told_from_its_ground(backend: Backend, page: Page, dark: bo
     assert [each for each in ratios if each[1] < each[2]] == []
 
 
+@requirement("traces.private")
 def test_hostile_text_stays_text(backend: Backend, page: Page) -> None:
     trace, other = new_id(16), new_id(16)
     first = span(other, HOSTILE, start=-10)
@@ -204,6 +211,7 @@ def test_hostile_text_stays_text(backend: Backend, page: Page) -> None:
     assert page.evaluate("document.querySelectorAll('main img, main script').length") == 0
 
 
+@requirement("traces.private")
 def test_a_script_that_gets_in_all_the_same_does_not_run(backend: Backend, page: Page) -> None:
     page.open(backend.url)
     page.wait_for("document.querySelector('.search')")
@@ -220,6 +228,7 @@ def test_a_script_that_gets_in_all_the_same_does_not_run(backend: Backend, page:
     page.problems.clear()
 
 
+@requirement("traces.links")
 def test_links_open_the_span_that_they_name_and_lead_back(backend: Backend, page: Page) -> None:
     asked, went_on = new_id(16), new_id(16)
     question = span(asked, "question", parent=span(asked))
@@ -234,6 +243,7 @@ def test_links_open_the_span_that_they_name_and_lead_back(backend: Backend, page
     page.wait_for("document.querySelector('.panel h2')?.textContent === 'answer'")
 
 
+@requirement("traces.stitch")
 def test_a_trace_that_does_not_stitch_says_which_edge(backend: Backend, page: Page) -> None:
     trace = new_id(16)
     lost = new_id(8)
@@ -248,6 +258,7 @@ def test_a_trace_that_does_not_stitch_says_which_edge(backend: Backend, page: Pa
     page.wait_for(f"{ACTIVE} === 'stray'")
 
 
+@requirement("traces.json")
 def test_a_copied_trace_is_otlp(backend: Backend, page: Page) -> None:
     trace = tree(backend)
     page.open(f"{backend.url}/#/trace/{trace}")
@@ -270,6 +281,89 @@ def test_a_session_that_nobody_may_see_is_found_by_its_id(backend: Backend, page
     page.wait_for(f"{ROWS}.length === 1")
 
 
+@requirement("traces.live")
+@pytest.mark.parametrize(("view", "oldest_first"), [("", False), ("session/", True)])
+def test_traces_take_their_place_in_whichever_order_they_come(
+    tmp_path: Path, page: Page, view: str, oldest_first: bool
+) -> None:
+    session = session_digest("mine")
+    names = f"[...{ROWS}].sort((a, b) => a.ariaRowIndex - b.ariaRowIndex)"
+    names += ".map((row) => row.querySelector('.title a').textContent).join(' ')"
+    with running_backend(tmp_path) as backend:
+        page.open(f"{backend.url}/#/{view}{session if view else ''}")
+        page.wait_for("document.querySelector('.live.on')")
+        come: list[str] = []
+        roots = [
+            span(new_id(16), f"at-{place}", start=place, mcp__session__id=session)
+            for place in (3, 1, 5, 2, 4)
+        ]
+        for root in roots:
+            backend.send(root)
+            come = sorted([*come, root.name], reverse=not oldest_first)
+            page.wait_for(f"{names} === '{' '.join(come)}'")
+        # What comes later of a trace leaves it where it is.
+        backend.send(*(span(root.trace_id, parent=root, start=7) for root in roots))
+        spans = f"[...{ROWS}].map((row) => row.children[4].textContent).join('')"
+        page.wait_for(f"{spans} === '22222'")
+        assert page.evaluate(names) == " ".join(come)
+        page.open("about:blank")  # before the backend goes
+
+
+@requirement("traces.sessions")
+def test_a_session_is_chosen_from_the_list_of_sessions(tmp_path: Path, page: Page) -> None:
+    def call(session: str, start: float, error: str | None = None, failure: str = "") -> None:
+        backend.send(
+            span(
+                new_id(16),
+                start=start,
+                took=5,
+                error=error,
+                error__type=failure,
+                mcp__session__id=session_digest(session),
+            )
+        )
+
+    shown = (
+        f"[...{ROWS}].map((row) => [...row.children].slice(1, 4).map((each) => each.textContent))"
+    )
+    one, two = session_digest("one"), session_digest("two")
+    with running_backend(tmp_path) as backend:
+        call("one", 0, error="no")
+        call("one", 10, failure="404")
+        call("two", 20)
+        page.open(backend.url)
+        page.click(".top nav a[href='#/sessions']")
+        page.wait_for("document.querySelector('.live.on')")
+        page.wait_for(f"{ROWS}.length === 2")
+        assert page.evaluate(shown) == [[two, "1", "-"], [one, "2", "1 ✕ 1 !"]]
+        # What comes moves its session to the top; the one that was chosen stays so.
+        page.press("ArrowDown")
+        call("three", 30)
+        page.wait_for(f"{ROWS}.length === 3")
+        call("one", 40)
+        page.wait_for(f"JSON.stringify({shown}[0]) === JSON.stringify(['{one}', '3', '1 ✕ 1 !'])")
+        assert page.evaluate("document.querySelector('.rows .active a').textContent") == one
+        page.press("Enter")
+        page.wait_for("document.body.innerText.includes('3 requests, the oldest first')")
+        assert page.evaluate("location.hash") == f"#/session/{one}"
+        page.press("Escape")
+        page.wait_for("location.hash === '#/sessions'")
+        page.wait_for(f"{ROWS}.length === 3")
+        page.look(width=360, height=700)
+        page.wait_for("document.body.innerText.includes('3 requests')")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.open("about:blank")  # before the backend goes
+
+
+def test_no_sessions_are_said_to_be_none(tmp_path: Path, page: Page) -> None:
+    with running_backend(tmp_path) as backend:
+        backend.send(span(new_id(16), "of no session"))
+        page.open(f"{backend.url}/#/sessions")
+        page.wait_for("document.querySelector('.note')?.innerText.includes('No sessions yet')")
+        page.open("about:blank")
+
+
+@requirement("traces.looks")
 def test_on_a_phone_nothing_sticks_out_and_a_tap_opens_the_details(
     backend: Backend, page: Page
 ) -> None:
@@ -287,6 +381,7 @@ def test_on_a_phone_nothing_sticks_out_and_a_tap_opens_the_details(
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+@requirement("traces.many")
 def test_of_two_thousand_spans_only_those_in_sight_are_elements(
     backend: Backend, page: Page
 ) -> None:
@@ -296,10 +391,38 @@ def test_of_two_thousand_spans_only_those_in_sight_are_elements(
     page.open(f"{backend.url}/#/trace/{trace.hex()}")
     page.wait_for(f"{NAMES}.length > 5")
     assert page.evaluate(f"{ROWS}.length") < 60
-    assert page.evaluate("document.querySelector('.rows').getAttribute('aria-rowcount')") == "2000"
+    assert page.evaluate(COUNTED) == 2000
     page.press("End")
     page.wait_for(f"{ACTIVE} === 'step 1998'")
     assert page.evaluate(f"{ROWS}.length") < 60
+
+
+@requirement("traces.many")
+def test_a_list_of_twenty_thousand_spans_is_walked_to_its_end(tmp_path: Path, page: Page) -> None:
+    with running_backend(tmp_path) as backend:
+        for part in range(8):
+            traces = [(new_id(16), part * 250 + at) for at in range(250)]
+            spans = [
+                each
+                for trace, at in traces
+                for root in [span(trace, f"trace {at}", start=at)]
+                for each in [root, *(span(trace, parent=root, start=at) for _ in range(9))]
+            ]
+            assert backend.send(*spans).status == 200
+        page.open(backend.url)
+        page.wait_for(
+            "document.querySelector('.totals')?.textContent === '2,000 traces, 20,000 spans'"
+        )
+        page.wait_for(f"{ROWS}.length > 5")
+        assert page.evaluate(COUNTED) == 200
+        most = page.wait_for(
+            f"(() => {{window.most = Math.max(window.most ?? 0, {ROWS}.length);"
+            " document.querySelector('.rows').scrollTop = 1e9;"
+            " return document.body.innerText.includes('trace 0') && window.most})()"
+        )
+        assert most < 60
+        assert page.evaluate(COUNTED) == 2000
+        page.open("about:blank")  # before the backend goes
 
 
 def test_a_trace_that_is_not_there_is_answered_with_similar_ones(
@@ -313,6 +436,7 @@ def test_a_trace_that_is_not_there_is_answered_with_similar_ones(
     page.problems.clear()  # the browser itself complains of a 404
 
 
+@requirement("traces.live")
 def test_an_empty_backend_says_how_to_fill_it(tmp_path: Path, page: Page) -> None:
     with running_backend(tmp_path) as backend:
         page.open(backend.url)

@@ -72,6 +72,8 @@ _STYLE: Final[PictureOptions] = {
         "mcp.elicitation.action",
         "mcp.response.content_type",
         "mcp.session.owner_match",
+        "mcp.auth.verified",
+        "mcp.auth.outcome",
         "mcp.method.name",
         "gen_ai.operation.name",
         "gen_ai.tool.name",

@@ -7,12 +7,15 @@ session server: through a tunnel, or plainly, as they do to servers behind one n
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from tests.requirements import requirement
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.mcp_http import BOTH, HttpSession, JsonObject, call
 from tests.trees.stage import Stage, initialize, staged
+
+from linkspan_auth import append_key, make_key
 
 ASKABLE: JsonObject = {"sampling": {}, "elicitation": {"form": {}}}
 SAMPLED: JsonObject = {
@@ -230,6 +233,22 @@ def test_a_call_over_its_deadline_is_drawn(served: Served) -> None:
         session.address = hasty
         response = session.post(call("sleep", {"seconds": 50}))
         assert "-32001" in response.text
+
+
+@requirement("trace.trees", "trace.refused")
+@pytest.mark.parametrize("served", ["lean", "sdk"], indirect=True)  # it takes a worker of its own
+def test_a_caller_without_a_good_credential_is_drawn(served: Served, tmp_path: Path) -> None:
+    key, line = make_key("ci")
+    append_key(tmp_path / "keys", line)
+    address = served.add_worker("--auth-api-keys", str(tmp_path / "keys"))
+    with served.stage.client() as http:
+        http.headers["authorization"] = f"Bearer {key}"
+        session = initialize(http, address)
+        with served.stage.watch("401-credential"):
+            http.headers["authorization"] = f"Bearer {key}0"
+            assert session.post(call("add")).status_code == 401
+            del http.headers["authorization"]
+            assert session.post(call("add")).status_code == 401
 
 
 @requirement("trace.trees", "trace.refused")

@@ -11,8 +11,9 @@ from linkspan_cli.traces.times import clock, took
 from linkspan_cli.traces.waterfall import Paint, headline
 
 _GAP: Final = "  "
-_WIDTHS: Final = {"TRACE": 32, "BEGAN": 23, "TOOK": 8, "SPANS": 5, "STATE": 14, "WHAT": 0}
+_WIDTHS: Final = {"TRACE": 32, "BEGAN": 23, "TOOK": 8, "SPANS": 5, "STATE": 18, "WHAT": 0}
 _RIGHT: Final = ("TOOK", "SPANS")
+_STITCHES: Final = {"outside": "no caller", "broken": "unstitched"}
 _RED: Final = 31
 _YELLOW: Final = 33
 
@@ -45,7 +46,7 @@ def row(trace: Mapping[str, Any], paint: Paint) -> str:
 def _state(trace: Mapping[str, Any]) -> str:
     words = [] if trace["status"] == "ok" else [trace["status"]]
     if trace["stitch"] != "whole":
-        words.append("arriving" if trace["arriving"] else trace["stitch"])
+        words.append("arriving" if trace["arriving"] else _STITCHES[trace["stitch"]])
     if trace["open_spans"]:
         words.append("open")
     return " ".join(words) or "ok"

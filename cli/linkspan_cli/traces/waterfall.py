@@ -81,9 +81,10 @@ def headline(trace: Mapping[str, Any]) -> str:
 
 
 def _heading(trace: Mapping[str, Any], paint: Paint, colours: Mapping[str, int]) -> list[str]:
+    spans = len(trace["spans"])
     facts = [
         took(trace["duration_nanos"]),
-        f"{number(len(trace['spans']))} spans",
+        f"{number(spans)} span{'' if spans == 1 else 's'}",
         clock(trace["start_nanos"]),
     ]
     if trace["session"]:

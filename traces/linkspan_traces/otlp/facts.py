@@ -4,10 +4,12 @@ The names are OpenTelemetry's (resource, error, MCP and GenAI conventions) and t
 own spans carry, see `docs/tracing.md`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from linkspan_contract.session_digest import session_digest
 from linkspan_traces.otlp.values import Plain
 
 STARTS: Final = "linkspan.started.span_id"
@@ -23,13 +25,15 @@ _FAILURE: Final = ("error.type", "exception.type")
 _FAILED: Final = {"mcp.tool.result.is_error": "tool_error", "mcp.rpc.is_error": "rpc_error"}
 _INSTANCE: Final = ("service.instance.id", "process.pid")
 
+_DIGEST: Final = re.compile(r"[0-9a-f]{16}")
+
 _MAX_CHARS: Final = 256
 """How much of a value is kept for searching."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a span's attributes say; each may be empty."""
+    """What a span's attributes say; each may be empty. `session` is a digest."""
 
     session: str
     method: str
@@ -45,8 +49,10 @@ def facts_of(attributes: Mapping[str, Plain]) -> Facts:
     for name, word in _FAILED.items():
         if not failure and attributes.get(name) is True:
             failure = word
+    session = _first(attributes, _SESSION, None)
     return Facts(
-        session=_first(attributes, _SESSION),
+        # Others write the id itself, by OpenTelemetry's conventions.
+        session=digest_of(session) if session else "",
         method=_first(attributes, _METHOD),
         tool=_first(attributes, _TOOL),
         failure=failure,
@@ -55,14 +61,21 @@ def facts_of(attributes: Mapping[str, Plain]) -> Facts:
     )
 
 
+def digest_of(session: str) -> str:
+    """Return the digest by which a session is named here, of a digest or a session's id."""
+    return session if _DIGEST.fullmatch(session) else session_digest(session)
+
+
 def service_of(resource: Mapping[str, Plain]) -> tuple[str, str]:
     """Read the name and the instance of a service from its resource."""
     return _first(resource, ("service.name",)), _first(resource, _INSTANCE)
 
 
-def _first(attributes: Mapping[str, Plain], names: tuple[str, ...]) -> str:
+def _first(
+    attributes: Mapping[str, Plain], names: tuple[str, ...], chars: int | None = _MAX_CHARS
+) -> str:
     for name in names:
         value = attributes.get(name)
         if value is not None and value != "":
-            return str(value)[:_MAX_CHARS]
+            return str(value)[:chars]
     return ""

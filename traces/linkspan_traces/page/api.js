@@ -22,6 +22,7 @@ async function get(path, signal) {
 }
 
 export const listTraces = (search, signal) => get(`traces?${search}`, signal);
+export const listSessions = (search, signal) => get(`sessions?${search}`, signal);
 export const getTrace = (id, signal) => get(`traces/${encodeURIComponent(id)}`, signal);
 export const getOtlp = (id) => get(`traces/${encodeURIComponent(id)}/otlp`);
 export const getSpan = (id, span, signal) => get(`traces/${encodeURIComponent(id)}/spans/${encodeURIComponent(span)}`, signal);

@@ -38,7 +38,7 @@ export class ListView {
       this.search.set("session", session);
       this.search.set("order", "oldest");
     }
-    this.traces = [];
+    this.forget();
     this.waiting = [];
     this.cursor = "";
     this.loading = null;
@@ -54,7 +54,6 @@ export class ListView {
     this.empty = el("div", { class: "note", hidden: true });
     this.element = el("div", { class: "listview", role: "region", "aria-label": "list" });
     this.element.append(session ? this.drawSessionHead() : this.drawSearch(), this.drawHead(), this.empty, this.rows.element, this.drawKeys());
-    this.element.style.cssText = "display:flex;flex-direction:column;flex:1;min-height:0";
   }
 
   show(into) {
@@ -86,14 +85,15 @@ export class ListView {
     this.search.set("limit", String(PAGE));
     try {
       const page = await listTraces(this.search, loading.signal);
-      this.traces = page.traces;
+      this.forget();
+      this.append(page.traces);
       this.cursor = page.next_cursor;
       this.loading = null;
       this.changed();
     } catch (error) {
       if (error.name === "AbortError") return;
       this.loading = null;
-      this.traces = [];
+      this.forget();
       this.cursor = "";
       this.changed();
       this.empty.className = "note bad";
@@ -108,8 +108,7 @@ export class ListView {
     search.set("cursor", this.cursor);
     try {
       const page = await listTraces(search, loading.signal);
-      const known = new Set(this.traces.map((trace) => trace.trace_id));
-      this.traces.push(...page.traces.filter((trace) => !known.has(trace.trace_id)));
+      this.append(page.traces);
       this.cursor = page.next_cursor;
       this.loading = null;
       this.changed();
@@ -137,22 +136,50 @@ export class ListView {
   /** Put one to its place; returns whether it is a new one above what is looked at. */
   place(trace) {
     know(trace.services);
-    const at = this.traces.findIndex((each) => each.trace_id === trace.trace_id);
+    const before = this.known.get(trace.trace_id);
+    const at = before ? this.placeOf(before) : -1;
     if (at >= 0) this.traces.splice(at, 1);
-    const sign = this.session ? -1 : 1;
-    let place = this.traces.findIndex((each) => sign * compareNanos(each.start_nanos, trace.start_nanos) < 0);
-    if (place < 0) {
-      if (this.cursor && at < 0) return false; // it belongs to what has not been loaded
-      place = this.traces.length;
-    }
+    const place = this.placeOf(trace);
+    // It may belong to what has not been loaded.
+    if (place === this.traces.length && this.cursor && at < 0) return false;
     this.traces.splice(place, 0, trace);
+    this.known.set(trace.trace_id, trace);
     const height = this.rows.options.height();
     const scroller = this.rows.element;
     return at < 0 && scroller.scrollTop > 0 && place * height < scroller.scrollTop;
   }
 
+  /** Where a trace is, or belongs, in the order that the backend has; found by halving, as there may be many. */
+  placeOf(trace) {
+    const sign = this.session ? -1 : 1;
+    let low = 0;
+    let high = this.traces.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const each = this.traces[middle];
+      const order = compareNanos(trace.start_nanos, each.start_nanos) || (trace.trace_id < each.trace_id ? -1 : trace.trace_id > each.trace_id ? 1 : 0);
+      if (sign * order < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Take in a page of the list, below what is there. */
+  append(traces) {
+    for (const trace of traces) {
+      if (this.known.has(trace.trace_id)) continue;
+      know(trace.services);
+      this.known.set(trace.trace_id, trace);
+      this.traces.push(trace);
+    }
+  }
+
+  forget() {
+    this.traces = [];
+    this.known = new Map();
+  }
+
   changed() {
-    for (const trace of this.traces) know(trace.services);
     this.rows.setCount(this.traces.length);
     if (this.rows.active < 0 && document.activeElement === this.rows.element) this.rows.activate(0);
     const none = this.traces.length === 0;
@@ -182,7 +209,7 @@ export class ListView {
       return true;
     }
     if (event.key === "Escape" && this.session) {
-      this.go("#/");
+      this.go("#/sessions");
       return true;
     }
     return false;
@@ -213,12 +240,12 @@ export class ListView {
 
   drawKeys() {
     return el("div", { class: "keys" }, el("kbd", {}, "↑"), " ", el("kbd", {}, "↓"), " move · ", el("kbd", {}, "Enter"), " open",
-      this.session ? [" · ", el("kbd", {}, "Esc"), " all traces"] : [" · ", el("kbd", {}, "/"), " search"]);
+      this.session ? [" · ", el("kbd", {}, "Esc"), " all sessions"] : [" · ", el("kbd", {}, "/"), " search"]);
   }
 
   drawSessionHead() {
     this.summary = el("span", {});
-    return el("div", { class: "head" }, el("a", { href: "#/" }, "← all traces"), el("h1", {}, `Session ${this.session}`),
+    return el("div", { class: "head" }, el("a", { href: "#/sessions" }, "← all sessions"), el("h1", {}, `Session ${this.session}`),
       el("div", { class: "sub" }, this.summary, el("span", {}, "named by the digest of its id, as in logs and linkspan sessions show")));
   }
 

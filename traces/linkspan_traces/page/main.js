@@ -1,8 +1,10 @@
-// Which view the address shows: #/ and #/?..., #/session/DIGEST, #/trace/ID and #/trace/ID?span=ID.
+// Which view the address shows: #/ and #/?..., #/sessions, #/session/DIGEST, #/trace/ID and
+// #/trace/ID?span=ID.
 
 import { getValues } from "./api.js";
 import { ListView } from "./list.js";
 import { know } from "./services.js";
+import { SessionsView } from "./sessions.js";
 import { TraceView } from "./trace.js";
 
 const view = document.getElementById("view");
@@ -23,7 +25,12 @@ function route() {
   if (kind === "trace" && id) current = new TraceView(decode(id), search.get("span") ?? "", go);
   else {
     list = location.hash || "#/";
-    current = new ListView(search, kind === "session" && id ? decode(id) : "", go);
+    current = kind === "sessions" ? new SessionsView(go) : new ListView(search, kind === "session" && id ? decode(id) : "", go);
+  }
+  const place = kind === "sessions" || kind === "session" ? "#/sessions" : "#/";
+  for (const link of document.querySelectorAll(".top nav a")) {
+    if (link.getAttribute("href") === place) link.setAttribute("aria-current", kind === "session" || kind === "trace" ? "true" : "page");
+    else link.removeAttribute("aria-current");
   }
   current.show(view);
 }

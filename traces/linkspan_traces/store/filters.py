@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from linkspan_contract.session_digest import session_digest
 from linkspan_traces.errors import BadRequestError
+from linkspan_traces.model import MAX_NANOS
+from linkspan_traces.otlp.facts import digest_of
 
 STATUSES: Final = ("ok", "warning", "error", "failed", "open", "unstitched")
 """What can be asked of a trace's state: `failed` is warning or error; `unstitched` is one that does
@@ -19,7 +20,6 @@ MAX_PAGE: Final = 500
 DEFAULT_PAGE: Final = 50
 
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{1,32}")
-_DIGEST: Final = re.compile(r"[0-9a-f]{16}")
 _CURSOR: Final = re.compile(r"([0-9]{1,19})-([0-9a-f]{32})")
 _NANOS_A_MILLI: Final = 1_000_000
 _MAX_MILLIS: Final = 1e12
@@ -115,15 +115,10 @@ def read_search(words: Mapping[str, str]) -> Search:
         status=status,
         min_nanos=_nanos(given, "min_ms"),
         max_nanos=_nanos(given, "max_ms"),
-        limit=_limit(given.get("limit", "")),
+        limit=read_limit(given.get("limit", "")),
         after=_cursor(given.get("cursor", "")),
         oldest_first=order == "oldest",
     )
-
-
-def digest_of(session: str) -> str:
-    """Return the digest by which spans name a session, of a digest or a session's id."""
-    return session if _DIGEST.fullmatch(session) else session_digest(session)
 
 
 def cursor(start_nanos: int, trace_id: str) -> str:
@@ -151,7 +146,12 @@ def _nanos(given: Mapping[str, str], name: str) -> int | None:
     return round(millis * _NANOS_A_MILLI)
 
 
-def _limit(text: str) -> int:
+def read_limit(text: str) -> int:
+    """Read how many a page may hold; an empty text leaves it at `DEFAULT_PAGE`.
+
+    Raises:
+        BadRequestError: It is no number from 1 to `MAX_PAGE`.
+    """
     limit = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004
     if not text:
         return DEFAULT_PAGE
@@ -164,6 +164,6 @@ def _cursor(text: str) -> tuple[int, str] | None:
     if not text:
         return None
     match = _CURSOR.fullmatch(text)
-    if match is None:
+    if match is None or int(match[1]) > MAX_NANOS:
         raise BadRequestError("the cursor is not one that was given out")
     return int(match[1]), match[2]

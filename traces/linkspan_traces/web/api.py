@@ -4,6 +4,7 @@ GET /api/traces                     a page of traces; see `store.filters.read_se
 GET /api/traces/ID                  one, as a waterfall; ID may be how it begins
 GET /api/traces/ID/otlp             the same as an OTLP/JSON export request
 GET /api/traces/ID/spans/SPAN_ID    all that one span says
+GET /api/sessions                   a page of sessions, the last active first; `limit` and `cursor`
 GET /api/values                     the services, methods and tools there are
 GET /api/status                     how many traces there are, and what was refused
 GET /api/tail                       an event stream of traces as they come, with the same parameters
@@ -30,8 +31,9 @@ from linkspan_traces.errors import (
 from linkspan_traces.intake import Intake
 from linkspan_traces.live import Live, Watcher
 from linkspan_traces.model import JsonObject
+from linkspan_traces.otlp.facts import digest_of
 from linkspan_traces.store.database import Database
-from linkspan_traces.store.filters import Search, digest_of, read_search
+from linkspan_traces.store.filters import Search, read_search
 from linkspan_traces.store.reading import (
     Page,
     find_trace,
@@ -44,6 +46,7 @@ from linkspan_traces.store.reading import (
     trace_as_otlp,
 )
 from linkspan_traces.store.rows import SETTLED_AFTER_MILLIS
+from linkspan_traces.store.sessions import list_sessions, read_session_search
 from linkspan_traces.web.exchange import Exchange
 
 API_PATH: Final = "/api/"
@@ -116,6 +119,10 @@ class Api:
                     # The page names the session that it shows, whichever way it was asked for.
                     "session": digest_of(session) if session else "",
                 }
+            case "sessions":
+                wanted = read_session_search(exchange.query())
+                found = await self._database.read(lambda db: list_sessions(db, wanted))
+                return found.to_json()
             case "values":
                 return await self._database.read(known_values)
             case "status":
