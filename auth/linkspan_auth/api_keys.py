@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -35,7 +36,9 @@ _LOOK_SECONDS: Final = 1.0
 """How often the file is looked at."""
 
 _FIELDS: Final = frozenset({"id", "sha256", "subject", "scopes", "expires", "organization"})
-_HEX_DIGITS: Final = 64
+_HEX: Final = re.compile(r"[0-9a-fA-F]{64}")
+_LAST_SECOND: Final = 2.0**53
+"""Up to here seconds are exact as a float; it is also what keeps NaN and infinity out."""
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +197,7 @@ def _read(value: object) -> ApiKey:
         raise ValueError(f"{min(unknown)!r} is not known")
     digest, subject = fields.get("sha256"), fields.get("subject")
     scopes, expires = fields.get("scopes", []), fields.get("expires")
-    if not isinstance(digest, str) or len(digest) != _HEX_DIGITS:
+    if not isinstance(digest, str) or not _HEX.fullmatch(digest):
         raise ValueError("sha256 must be 64 digits in hex")
     if not isinstance(subject, str) or not 0 < len(subject.encode()) <= MAX_NAME_BYTES:
         raise ValueError(f"subject must be text of 1 to {MAX_NAME_BYTES} bytes")
@@ -203,6 +206,8 @@ def _read(value: object) -> ApiKey:
         raise ValueError("scopes must be a list of words")
     if isinstance(expires, bool) or not isinstance(expires, int | float | None):
         raise ValueError("expires must be seconds since 1970")  # noqa: TRY004 - as above
+    if expires is not None and not 0 <= expires <= _LAST_SECOND:
+        raise ValueError("expires must be seconds since 1970")
     return ApiKey(
         id=str(fields.get("id") or digest[:_ID_CHARS]),
         sha256=digest.lower(),

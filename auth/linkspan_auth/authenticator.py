@@ -98,6 +98,7 @@ class Authenticator:
                 tasks,
                 url=settings.introspection_url,
                 terms=self._terms,
+                remember_seconds=settings.remember_seconds,
             )
         self._check: BoundedCheck | None = None
         if settings.check is not None:

@@ -93,7 +93,10 @@ def read_key_set(document: object) -> KeySet:
 
 
 def _is_for_signatures(key: dict[str, Any]) -> bool:
-    if key.get("kty") not in {"RSA", "EC", "OKP"} or key.get("use", "sig") != "sig":
+    kind: object = key.get("kty")
+    if not isinstance(kind, str) or kind not in {"RSA", "EC", "OKP"}:
+        return False
+    if key.get("use", "sig") != "sig":
         return False
     operations: object = key.get("key_ops")
     return not isinstance(operations, list) or "verify" in operations

@@ -23,11 +23,11 @@ class AuthSettings:
 
     Attributes:
         resource: The canonical address of what is protected (RFC 8707).
-        issuers: Whose tokens are taken; the first is asked about opaque ones.
+        issuers: Whose tokens are taken.
         audiences: What tokens may call the resource, beside its address.
         algorithms: How tokens may be signed.
         jwks_url: Where the only issuer's keys are, if its metadata do not say; empty otherwise.
-        client: Who we are at the first issuer; None if opaque tokens are not taken.
+        client: Who we are at the only issuer; None if opaque tokens are not taken.
         introspection_url: Where to ask about opaque tokens, if its metadata do not say.
         api_keys: The file of API keys; None for none.
         rules: The scopes that requests need.
@@ -69,6 +69,11 @@ class AuthSettings:
             raise AuthConfigurationError("an address of keys goes with one issuer")
         if self.client is not None and not self.issuers:
             raise AuthConfigurationError("opaque tokens need an issuer to ask")
+        if self.client is not None and len(self.issuers) != 1:
+            # An opaque token does not say whose it is, and no other issuer may see it.
+            raise AuthConfigurationError(
+                "opaque tokens are asked about at one issuer: name one only"
+            )
         if self.introspection_url and self.client is None:
             raise AuthConfigurationError("asking about tokens needs a client id and its secret")
         unknown = self.algorithms - ALGORITHMS.keys()

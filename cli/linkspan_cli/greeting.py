@@ -4,9 +4,13 @@ Pure: text out of addresses.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from linkspan_process.ready import ready_line
 from linkspan_propagation.settings import TelemetrySettings
+
+_HEADER: Final = "Authorization"
+_CREDENTIAL: Final = "Bearer CREDENTIAL"
 
 
 def greeting(
@@ -29,10 +33,13 @@ def greeting(
         metrics: Where Prometheus finds metrics: of session servers, then of workers.
         environ: The environment, to say where traces go.
     """
-    config = f'{{"mcpServers": {{"linkspan": {{"type": "http", "url": "{mcp}"}}}}}}'
-    inspector = (
-        f"npx @modelcontextprotocol/inspector --cli {mcp} --transport http --method tools/list"
-    )
+    keys, issuers = (environ.get(f"LINKSPAN_WORKER_AUTH_{what}") for what in ("API_KEYS", "ISSUER"))
+    flag = f' --header "{_HEADER}: {_CREDENTIAL}"' if keys or issuers else ""
+    field = f', "headers": {{"{_HEADER}": "{_CREDENTIAL}"}}' if keys or issuers else ""
+    config = f'{{"mcpServers": {{"linkspan": {{"type": "http", "url": "{mcp}"{field}}}}}}}'
+    inspector = f"npx @modelcontextprotocol/inspector --cli {mcp} --transport http --method tools/list{flag}"
+    needed = "\n\nCREDENTIAL is an API key or an access token (docs/auth.md)" if flag else ""
+    needed += "; clients with OAuth need no header." if issuers else "." if flag else ""
     shown = f"\n  metrics   {', '.join(metrics)}" if metrics else ""
     addresses = {"mcp": mcp, "grpc": grpc[0]}
     if page is not None:
@@ -47,10 +54,10 @@ Linkspan hosts {app}
 
 Point a client at it:
 
-  Claude Code       claude mcp add --transport http linkspan {mcp}
+  Claude Code       claude mcp add --transport http linkspan {mcp}{flag}
   most others       {config}
   MCP Inspector     {inspector}
-  grpcurl           grpcurl -plaintext {grpc[0]} list
+  grpcurl           grpcurl -plaintext {grpc[0]} list{needed}
 
 Ctrl-C stops it when what runs has ended, a second one at once; sessions stay.
 

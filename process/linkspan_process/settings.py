@@ -123,6 +123,11 @@ def parse_words(text: str) -> frozenset[str]:
     return frozenset(word.strip() for word in text.split(",") if word.strip())
 
 
+def parse_list(text: str) -> tuple[str, ...]:
+    """Take words separated by commas, in their order, each once."""
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
 def parse_captured_keys(text: str) -> frozenset[str]:
     """Take names of headers or metadata separated by commas, none whose values may be secrets."""
     from linkspan_propagation.capture import checked_keys  # noqa: PLC0415 - heavy, and seldom used

@@ -47,7 +47,7 @@ def test_told_what_it_risks_it_serves_everybody() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        WorkerConfig(auth_issuer=frozenset({"https://as.example"})),
+        WorkerConfig(auth_issuer=("https://as.example",)),
         WorkerConfig(auth_api_keys=Path("keys")),
     ],
 )

@@ -41,7 +41,15 @@ from linkspan_contract.envelope import (
 )
 from linkspan_contract.limits import MAX_MESSAGE_BYTES, is_session_id
 from linkspan_worker.failures import Refusal
-from linkspan_worker.headers import EVENT_STREAM, JSON, Accepted, Headers, accepted_by, is_json
+from linkspan_worker.headers import (
+    EVENT_STREAM,
+    JSON,
+    Accepted,
+    Headers,
+    accepted_by,
+    declared_bytes,
+    is_json,
+)
 
 SESSION_ID_HEADER: Final = "mcp-session-id"
 
@@ -117,8 +125,7 @@ def check_post_headers(headers: Headers) -> Accepted:
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             f"Unsupported media type: Content-Type must be {JSON}, in UTF-8",
         )
-    length = headers.get("content-length")
-    if length is not None and length.isdecimal() and int(length) > MAX_MESSAGE_BYTES:
+    if (declared_bytes(headers) or 0) > MAX_MESSAGE_BYTES:
         raise RefusedError(too_large())
     return accepted
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from linkspan_process.errors import SettingError
 from linkspan_process.hosts import is_loopback
 from linkspan_process.settings import (
+    parse_list,
     parse_optional_path,
     parse_seconds,
     parse_text,
@@ -23,9 +24,9 @@ from linkspan_process.settings import (
 class AuthConfig:
     """The settings of authentication; without an issuer and without API keys there is none."""
 
-    auth_issuer: frozenset[str] = setting(
-        frozenset[str](),
-        parse=parse_words,
+    auth_issuer: tuple[str, ...] = setting(
+        (),
+        parse=parse_list,
         help="the issuers whose access tokens are taken, https URLs separated by commas",
         metavar="URLS",
     )
@@ -57,7 +58,8 @@ class AuthConfig:
     auth_client_id: str = setting(
         "",
         parse=parse_text,
-        help="who this server is at the issuer, to ask it about tokens that are no JWT",
+        help="who this server is at the issuer, to ask it about tokens that are no JWT; "
+        "with one issuer only",
         metavar="ID",
     )
     auth_client_secret_file: Path | None = setting(

@@ -52,13 +52,21 @@ _TITLES: Final[Mapping[int, str]] = {
 class AuthDoor:
     """Lets in whoever has a good credential."""
 
-    def __init__(self, authenticator: Authenticator, metadata: ResourceMetadata | None) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        metadata: ResourceMetadata | None,
+        *,
+        ask_again_seconds: float,
+    ) -> None:
         """Make the door.
 
         Args:
             authenticator: Decides.
             metadata: The protected resource metadata; None if no issuer is to be told of.
+            ask_again_seconds: See `Door.ask_again_seconds`.
         """
+        self.ask_again_seconds: Final = ask_again_seconds
         self._authenticator = authenticator
         self._metadata_url = metadata.url if metadata is not None else ""
         self.documents: Mapping[str, str] = (
@@ -135,7 +143,8 @@ async def open_door(config: AuthConfig, address: str) -> AsyncGenerator[AuthDoor
     try:
         settings = read_settings(config, address)
         async with authenticating(settings) as authenticator:
-            yield AuthDoor(authenticator, _metadata_of(settings, address))
+            metadata = _metadata_of(settings, address)
+            yield AuthDoor(authenticator, metadata, ask_again_seconds=settings.remember_seconds)
     except AuthConfigurationError as error:
         raise StartError(f"authentication: {error}") from None
 
@@ -157,7 +166,7 @@ def read_settings(config: AuthConfig, address: str) -> AuthSettings:
     rules = "" if config.auth_scope_rules is None else _text_of(config.auth_scope_rules)
     return AuthSettings(
         resource=config.auth_resource or address,
-        issuers=tuple(sorted(config.auth_issuer)),
+        issuers=config.auth_issuer,
         audiences=config.auth_audience,
         algorithms=config.auth_algorithms,
         jwks_url=config.auth_jwks_url,

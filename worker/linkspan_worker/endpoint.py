@@ -42,13 +42,14 @@ from linkspan_worker.admission import (
 from linkspan_worker.caller_trust import CallerTrust
 from linkspan_worker.entry import Door, Entry
 from linkspan_worker.failures import Refusal, refusal_of
-from linkspan_worker.headers import ANY_ANSWER, Accepted, Headers, accepted_by
+from linkspan_worker.headers import ANY_ANSWER, Accepted, Headers, accepted_by, declared_bytes
 from linkspan_worker.http import ClientGoneError, HttpExchange
 from linkspan_worker.origin import refuse_rebinding
 from linkspan_worker.relay import Ending, Liveliness, Relay
 from linkspan_worker.reply import Reply
 from linkspan_worker.request_span import RequestSpan
 from linkspan_worker.session_client import (
+    Answer,
     Principal,
     SessionCallError,
     SessionClient,
@@ -70,6 +71,9 @@ _MAX_STRANGER_BYTES: Final = 64 * 1024
 _STRANGER_SECONDS: Final = 1.0
 """How much is read, and for how long, of a request that is refused for who sent it."""
 
+_LEAST_ASK_AGAIN_SECONDS: Final = 1.0
+"""How often a listener is asked for again at most, whatever the door says."""
+
 
 class _Listen(NamedTuple):
     session_id: str
@@ -90,6 +94,7 @@ class _Arrival(NamedTuple):
     action: Post | _Listen | _End | None = None
     refused: RefusedError | None = None
     gone: bool = False
+    failed: Exception | None = None
     entry: Entry | None = None
 
     @property
@@ -163,7 +168,11 @@ class McpEndpoint:
         """Answer one request."""
         started_nanos = time.time_ns()
         headers = Headers(exchange.headers)
-        arrival = await self._arrive(exchange, headers)
+        try:
+            arrival = await self._arrive(exchange, headers)
+        except Exception as error:  # noqa: BLE001 - it is told inside of the span
+            exchange.keep_alive = exchange.keep_alive and exchange.body_complete
+            arrival = _Arrival(headers, ANY_ANSWER, failed=error)
         batch = isinstance(arrival.envelope, Batch)
         envelope = None if isinstance(arrival.envelope, Batch) else arrival.envelope
         span = RequestSpan(
@@ -218,6 +227,8 @@ class McpEndpoint:
         if arrival.gone:
             raise ClientGoneError
         try:
+            if arrival.failed is not None:
+                raise arrival.failed  # noqa: TRY301 - answered like what fails later
             if arrival.entry is not None:
                 arrival.entry.tell(relay.span)
             if arrival.refused is not None:
@@ -230,7 +241,7 @@ class McpEndpoint:
                     answer = self._sessions.listen(
                         session_id, arrival.principal, last_event_id=last_event_id
                     )
-                    await relay.carry(answer, self._listening_of(arrival))
+                    await self._carry_listening(answer, arrival, relay)
                 case _End(session_id):
                     timeout = self._request_timeout_seconds
                     answer = self._sessions.end(
@@ -260,6 +271,24 @@ class McpEndpoint:
         lasts = max(arrival.entry.ends_at - time.time(), 0.0)
         return replace(usual, at_most_seconds=min(lasts, usual.at_most_seconds))
 
+    async def _carry_listening(self, answer: Answer, arrival: _Arrival, relay: Relay) -> None:
+        """Carry a stream that lasts, for as long as who opened it would be let in again."""
+        ending = self._listening_of(arrival)
+        door, entry = self._door, arrival.entry
+        if door is None or entry is None:
+            await relay.carry(answer, ending)
+            return
+        shut_out = Signal()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                asking = tasks.create_task(_ask_again(door, arrival, shut_out))
+                try:
+                    await relay.carry(answer, replace(ending, also_when=shut_out))
+                finally:
+                    asking.cancel()
+        except BaseExceptionGroup as failed:  # asking never fails: it is what the relay raised
+            raise failed.exceptions[0] from None
+
     async def _post(self, arrival: _Arrival, action: Post, relay: Relay) -> None:
         session_id: str | None
         match action:
@@ -284,9 +313,30 @@ class McpEndpoint:
             routing_key=session_id or routing_key_of(arrival.headers, self._routing_header),
             timeout_seconds=None if listening else self._request_timeout_seconds,
         )
-        await relay.carry(
-            answer, self._listening_of(arrival) if listening else self._end_of_requests
-        )
+        if listening:
+            await self._carry_listening(answer, arrival, relay)
+        else:
+            await relay.carry(answer, self._end_of_requests)
+
+
+async def _ask_again(door: Door, arrival: _Arrival, shut_out: Signal) -> None:
+    """Ask the door again and again about a listener; tells `shut_out` once it says no. Never fails.
+
+    Where nobody can tell, the stream goes on: it is asked again.
+    """
+    while True:
+        await asyncio.sleep(max(door.ask_again_seconds, _LEAST_ASK_AGAIN_SECONDS))
+        try:
+            entry = await door.enter(arrival.headers)
+            if entry.refusal is None and arrival.envelope is not None:
+                entry = door.permit(entry, arrival.envelope)
+        except Exception:
+            logger.exception("a listener could not be looked at again")
+            continue
+        if entry.refusal is not None and entry.refusal.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            logger.debug("a listener is not let in any more: %d", entry.refusal.status)
+            shut_out.tell()
+            return
 
 
 async def _judge(exchange: HttpExchange, headers: Headers, stall_seconds: float) -> _Arrival:
@@ -317,15 +367,17 @@ async def _judge(exchange: HttpExchange, headers: Headers, stall_seconds: float)
 
 async def _judge_stranger(exchange: HttpExchange, headers: Headers, refusal: Refusal) -> _Arrival:
     """Look at what a stranger wants, for its span and the id of its answer, if that costs little."""
-    length = headers.get("content-length") or ""
-    if length.isdecimal() and int(length) <= _MAX_STRANGER_BYTES:
+    arrival = _Arrival(headers, accepted_by(headers))
+    length = declared_bytes(headers)
+    if length is not None and length <= _MAX_STRANGER_BYTES:
         try:
             async with asyncio.timeout(_STRANGER_SECONDS):
                 arrival = await _judge(exchange, headers, _STRANGER_SECONDS)
-            return arrival._replace(refused=RefusedError(refusal, arrival.request_id))
         except TimeoutError:
-            exchange.keep_alive = False
-    return _Arrival(headers, accepted_by(headers), refused=RefusedError(refusal))
+            pass
+    if not exchange.body_complete:  # the rest would have to be taken before a next request
+        exchange.keep_alive = False
+    return arrival._replace(refused=RefusedError(refusal, arrival.request_id))
 
 
 async def _read(exchange: HttpExchange, stall_seconds: float) -> bytes:

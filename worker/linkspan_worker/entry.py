@@ -36,15 +36,24 @@ class Entry:
     ends_at: float | None = None
 
     def tell(self, span: RequestSpan) -> None:
-        """Put it into the request's span, and a refusal into the log of the same trace."""
+        """Put it into the request's span, and a refusal into the log of the same trace.
+
+        For debugging only: a stranger must not choose how fast a log grows. Spans and metrics
+        count refusals.
+        """
         span.span.set_attributes(self.attributes)
         if self.refusal is not None:
             reason = self.attributes.get("mcp.auth.invalid_reason")
-            logger.info("not let in with %d: %s", self.refusal.status, reason)
+            logger.debug("not let in with %d: %s", self.refusal.status, reason)
 
 
 class Door(Protocol):
     """Where requests are let in or not."""
+
+    @property
+    def ask_again_seconds(self) -> float:
+        """How long somebody who was let in may listen before they are looked at again."""
+        ...
 
     async def enter(self, headers: Headers) -> Entry:
         """Look at a request's credential, before its body is read; bounded in time."""

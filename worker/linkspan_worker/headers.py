@@ -4,6 +4,7 @@ Pure. Values are read as Latin-1 and trimmed, as RFC 9110 section 5.5 says; the 
 trailing white space in place.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,7 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 JSON: Final = "application/json"
 EVENT_STREAM: Final = "text/event-stream"
 
+_MAX_LENGTH_DIGITS: Final = 18
 _REMEMBERED: Final = 256
 """How many values of a header are not read again: clients send the same ones over and over."""
 
@@ -100,6 +102,19 @@ def _accepted(ranges_text: str) -> Accepted:
         event_stream=stream_weight > 0,
         prefers_stream=stream_weight > json_weight or (stream_weight == json_weight > 0 and first),
     )
+
+
+def declared_bytes(headers: Headers) -> int | None:
+    """Say how long the body is declared to be; None if that is not said.
+
+    A number with more digits than any size has is as good as endless; zeros in front do not count
+    (RFC 9110, section 8.6, sets no limit, and `int` does).
+    """
+    text = headers.get("content-length") or ""
+    if not text.isdecimal():
+        return None
+    digits = text.lstrip("0")
+    return int(digits or "0") if len(digits) <= _MAX_LENGTH_DIGITS else sys.maxsize
 
 
 def is_json(headers: Headers) -> bool:

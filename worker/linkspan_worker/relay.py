@@ -52,12 +52,24 @@ class Ending:
     Attributes:
         when: Ends it when it happens.
         at_most_seconds: Ends it after this time, too.
+        also_when: Ends it when this happens, too.
         quietly: Whether it just ends, because it is not an answer that the client waits for.
     """
 
     when: Signal
     at_most_seconds: float | None = None
     quietly: bool = False
+    also_when: Signal | None = None
+
+    @property
+    def signals(self) -> tuple[Signal, ...]:
+        """Whatever ends it by happening."""
+        return (self.when,) if self.also_when is None else (self.when, self.also_when)
+
+    @property
+    def happened(self) -> bool:
+        """Whether any of them has."""
+        return self.when.happened or (self.also_when is not None and self.also_when.happened)
 
 
 class Liveliness:
@@ -144,7 +156,8 @@ class Relay:
         """
         look = answer.changed.set  # for whatever happens, one sign to look at everything
         self._exchange.on_gone = look
-        ending.when.watch(look)
+        for signal in ending.signals:
+            signal.watch(look)
         self._liveliness.ticker.watch(look)
         loop = asyncio.get_running_loop()
         started = self._said_at = loop.time()
@@ -164,7 +177,7 @@ class Relay:
                     if self._era is Era.HANDSHAKE:  # there a disconnect takes nothing back
                         await answer.taken(within_seconds=_TAKEN_SECONDS)
                     raise ClientGoneError
-                elif ending.when.happened or (lives_until and loop.time() >= lives_until):
+                elif ending.happened or (lives_until and loop.time() >= lives_until):
                     await self._stop(ending)
                     return
                 elif loop.time() - self._said_at >= self._liveliness.comment_every_seconds:
@@ -176,7 +189,8 @@ class Relay:
         finally:
             answer.cancel()
             self._exchange.on_gone = None
-            ending.when.unwatch(look)
+            for signal in ending.signals:
+                signal.unwatch(look)
             self._liveliness.ticker.unwatch(look)
             if limit is not None:
                 limit.cancel()

@@ -31,6 +31,10 @@ Serve: TypeAlias = Callable[[HttpExchange], Coroutine[Any, Any, None]]
 MAX_HEAD_BYTES: Final = 64 * 1024
 """How long the target and the headers of a request may be together."""
 
+_LINGER_SECONDS: Final = 1.0
+_LINGER_BYTES: Final = 1024 * 1024
+"""How long, and for how much, a client is heard out that sends on after its last answer."""
+
 _MAX_AHEAD: Final = 4
 """How many requests a client may have sent ahead before it is read no further."""
 
@@ -75,6 +79,9 @@ class HttpConnection(asyncio.Protocol):
         self._reading = True
         self._writable: asyncio.Future[None] | None = None
         self._closing = False
+        self._lingering: asyncio.TimerHandle | None = None
+        self._dropped_bytes = 0
+        """How much has come since it is being closed."""
         self.write_paused = False
         self.closing_since: float | None = None
         """Since when it is to be closed, once its client has taken what was written."""
@@ -95,6 +102,9 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         if self._closing:
+            self._dropped_bytes += len(data)
+            if self._dropped_bytes > _LINGER_BYTES:
+                self._transport.close()
             return
         self._unheard_bytes += len(data)
         try:
@@ -138,6 +148,8 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """See `asyncio.Protocol`."""
         self._closing = True
+        if self._lingering is not None:
+            self._lingering.cancel()
         self._server.connections.discard(self)
         self._parser = None
         for exchange in (self._answering, self._incoming, *self._ready):
@@ -256,7 +268,10 @@ class HttpConnection(asyncio.Protocol):
         self._answering = None
         self.waiting_since = self._loop.time()
         if not exchange.keep_alive or self._server.draining:
-            self.close()
+            if exchange.body_complete or self._server.draining or exchange.gone:
+                self.close()
+            else:
+                self._linger()
         elif self._ready:
             self._loop.call_soon(self._answer_next)
         else:
@@ -299,6 +314,18 @@ class HttpConnection(asyncio.Protocol):
             self.closing_since = self._loop.time()
         self._closing = True
         self._transport.close()
+
+    def _linger(self) -> None:
+        """Close in two steps a connection whose client may be sending still.
+
+        If it were closed at once, the client would get a reset, and might lose the answer to it
+        (RFC 9112, section 9.6). What still comes is dropped, for a bounded time and size.
+        """
+        self.want_body()
+        self.closing_since = self._loop.time()
+        self._closing = True
+        self._transport.write_eof()
+        self._lingering = self._loop.call_later(_LINGER_SECONDS, self._transport.close)
 
     def close_when_idle(self) -> None:
         """Serve what has come, and no more."""
