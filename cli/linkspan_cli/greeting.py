@@ -31,15 +31,20 @@ def greeting(
         data: The folder of the session store.
         page: Where traces are to be seen; None if they go elsewhere.
         metrics: Where Prometheus finds metrics: of session servers, then of workers.
-        environ: The environment, to say where traces go.
+        environ: The environment, to say where traces go and whether clients need a credential.
     """
-    keys, issuers = (environ.get(f"LINKSPAN_WORKER_AUTH_{what}") for what in ("API_KEYS", "ISSUER"))
-    flag = f' --header "{_HEADER}: {_CREDENTIAL}"' if keys or issuers else ""
-    field = f', "headers": {{"{_HEADER}": "{_CREDENTIAL}"}}' if keys or issuers else ""
+    issuers = environ.get("LINKSPAN_WORKER_AUTH_ISSUER")
+    guarded = issuers or environ.get("LINKSPAN_WORKER_AUTH_API_KEYS")
+    flag = f' --header "{_HEADER}: {_CREDENTIAL}"' if guarded else ""
+    field = f', "headers": {{"{_HEADER}": "{_CREDENTIAL}"}}' if guarded else ""
     config = f'{{"mcpServers": {{"linkspan": {{"type": "http", "url": "{mcp}"{field}}}}}}}'
-    inspector = f"npx @modelcontextprotocol/inspector --cli {mcp} --transport http --method tools/list{flag}"
-    needed = "\n\nCREDENTIAL is an API key or an access token (docs/auth.md)" if flag else ""
-    needed += "; clients with OAuth need no header." if issuers else "." if flag else ""
+    inspector = (
+        f"npx @modelcontextprotocol/inspector --cli {mcp} --transport http "
+        f"--method tools/list{flag}"
+    )
+    needed = "\n\nCREDENTIAL is an API key or an access token (docs/auth.md)" if guarded else ""
+    if issuers:
+        needed += "; clients that speak OAuth need no header"
     shown = f"\n  metrics   {', '.join(metrics)}" if metrics else ""
     addresses = {"mcp": mcp, "grpc": grpc[0]}
     if page is not None:

@@ -241,6 +241,7 @@ def test_each_reason_has_a_status_that_fits_its_error(reason: Reason) -> None:
         ({"issuers": (ISSUER,), "algorithms": frozenset[str]()}, "symmetric"),
         ({"issuers": (ISSUER, f"{ISSUER}/2"), "jwks_url": f"{ISSUER}/k"}, "one issuer"),
         ({"api_keys": Path("x"), "client": ClientSecret("a", "b")}, "need an issuer"),
+        ({"issuers": (ISSUER, f"{ISSUER}/2"), "client": ClientSecret("a", "b")}, "name one only"),
         ({"issuers": (ISSUER,), "introspection_url": f"{ISSUER}/i"}, "client id"),
         ({"issuers": (ISSUER,), "remember_seconds": 61.0}, "a minute"),
     ],
@@ -282,11 +283,13 @@ def test_what_is_no_key_set_is_not_taken(document: object) -> None:
 
 
 def test_keys_for_anything_but_signatures_are_left_out() -> None:
-    keys = [
+    keys: list[Any] = [
         {"kty": "oct", "k": "AAAA"},
         {"kty": "RSA", "use": "enc"},
         {"kty": "RSA", "key_ops": ["encrypt"]},
         {"kty": "what"},
+        {"kty": ["RSA"]},
+        {"kty": {}},
         "text",
         {"kty": "RSA", "kid": "broken"},
     ]
@@ -371,6 +374,12 @@ def test_a_key_past_its_end_is_refused(tmp_path: Path) -> None:
         '{"sha256": "' + "a" * 64 + '"}',
         '{"sha256": "' + "a" * 64 + '", "subject": "x", "scopes": [1]}',
         '{"sha256": "' + "a" * 64 + '", "subject": "x", "expires": "soon"}',
+        '{"sha256": "' + "a" * 64 + '", "subject": "x", "expires": NaN}',
+        '{"sha256": "' + "a" * 64 + '", "subject": "x", "expires": Infinity}',
+        '{"sha256": "' + "a" * 64 + '", "subject": "x", "expires": 1' + "0" * 400 + "}",
+        '{"sha256": "' + "a" * 64 + '", "subject": "x", "expires": -1}',
+        '{"sha256": "' + "g" * 64 + '", "subject": "x"}',
+        '{"sha256": "' + "\u0663" * 64 + '", "subject": "x"}',
         '{"sha256": "' + "a" * 64 + '", "subject": "x", "more": 1}',
     ],
 )

@@ -9,7 +9,9 @@ from tests.requirements import requirement
 from tests.support.processes import linkspan
 
 from linkspan_process.errors import SettingError
+from linkspan_process.settings import from_env
 from linkspan_worker.auth_config import check_exposure
+from linkspan_worker.auth_door import read_settings
 from linkspan_worker.config import WorkerConfig
 
 ELSEWHERE = "192.0.2.1"
@@ -69,6 +71,25 @@ def test_elsewhere_the_resource_has_to_be_named(config: WorkerConfig) -> None:
 def test_settings_that_would_lock_nobody_out_are_refused(config: WorkerConfig) -> None:
     with pytest.raises(SettingError, match="let anybody in"):
         check_exposure(config, "127.0.0.1")
+
+
+def test_issuers_stay_in_the_order_in_which_they_are_named() -> None:
+    named = "https://z.example, https://a.example,https://z.example"
+    environ = {"LINKSPAN_WORKER_AUTH_ISSUER": named}
+    config = from_env(WorkerConfig, environ, prefix="LINKSPAN_WORKER_")
+    settings = read_settings(config, "http://127.0.0.1/mcp")
+    assert settings.issuers == ("https://z.example", "https://a.example")
+
+
+@requirement("auth.opaque")
+def test_opaque_tokens_are_asked_about_at_no_more_than_one_issuer(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hush")
+    words = ("--auth-issuer", "https://a.example,https://b.example", "--auth-client-id", "x")
+    secret = ("--auth-client-secret-file", "secret")
+    with linkspan("worker", "--port", "0", *words, *secret, cwd=tmp_path) as process:
+        assert process.wait() == 2
+        (line,) = process.errors
+    assert "name one only" in line
 
 
 def test_a_worker_without_authentication_loads_none_of_it() -> None:

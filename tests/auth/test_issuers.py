@@ -19,6 +19,7 @@ from linkspan_auth import (
     Identity,
     Reason,
     authenticating,
+    introspection,
 )
 from linkspan_auth.fetching import MAX_DOCUMENT_BYTES
 from linkspan_auth.introspection import MAX_AT_ONCE
@@ -276,6 +277,44 @@ def test_a_token_is_asked_about_once_at_a_time_and_too_many_are_shed() -> None:
         assert issuer.asked["/introspect"] == MAX_AT_ONCE
 
     with_issuer(test)
+
+
+@requirement("auth.opaque")
+def test_a_token_that_is_not_active_is_not_asked_about_again_for_a_while() -> None:
+    async def test(issuer: Issuer) -> None:
+        client = ClientSecret(CLIENT_ID, CLIENT_SECRET)
+        async with verifying(issuer, client=client) as authenticator:
+            for _ in range(3):
+                assert await look(authenticator, "made-up") == Denial(Reason.INACTIVE)
+        assert issuer.asked["/introspect"] == 1
+        issuer.opaque["late"] = {"active": False}
+        async with verifying(issuer, client=client, remember_seconds=0.001) as authenticator:
+            assert await look(authenticator, "late") == Denial(Reason.INACTIVE)
+            issuer.opaque["late"] = {"active": True, "sub": "alice", "aud": RESOURCE}
+            await until(authenticator, "late", None)
+
+    with_issuer(test)
+
+
+@requirement("auth.opaque")
+def test_an_error_of_ours_in_asking_ends_nothing_and_is_told_as_no_answer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> Identity:
+        raise ZeroDivisionError
+
+    async def test(issuer: Issuer) -> None:
+        client = ClientSecret(CLIENT_ID, CLIENT_SECRET)
+        async with verifying(issuer, client=client) as authenticator:
+            with monkeypatch.context() as patch:
+                patch.setattr(introspection, "read_answer", broken)
+                found = await look(authenticator, "opaque")
+            assert isinstance(found, Denial)
+            assert found.reason is Reason.ISSUER_AWAY
+            await until(authenticator, "opaque", Reason.INACTIVE)
+
+    with_issuer(test)
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_leaving_the_block_raises_what_the_block_raised() -> None:

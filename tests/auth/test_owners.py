@@ -7,6 +7,9 @@ from tests.auth.guarded import Guarded
 from tests.requirements import requirement
 from tests.support.peer import Answer, Peer, modern, modern_headers, request
 from tests.support.processes import linkspan
+from tests.support.waiting import wait_until
+
+from linkspan_auth import append_key, make_key
 
 
 def told(answer: Answer) -> tuple[int, dict[str, object]]:
@@ -112,6 +115,26 @@ def test_a_listening_stream_ends_with_the_token_that_opened_it(guarded: Guarded)
         peer.http.headers["authorization"] = f"Bearer {short}"
         with peer.listen() as stream:
             assert stream.response.status_code == 200
+            stream.rest()
+        assert peer.ask("ping").status == 401
+
+
+@requirement("auth.api-keys")
+def test_a_listening_stream_ends_when_the_key_that_opened_it_is_taken_out(
+    guarded: Guarded,
+) -> None:
+    before = guarded.keys.read_text()
+    key, line = make_key("leaver")
+    append_key(guarded.keys, line)
+
+    def let_in(peer: Peer) -> bool:
+        return peer.initialize().status == 200
+
+    with guarded.peer(key) as peer:
+        wait_until(lambda: let_in(peer), "the key")
+        with peer.listen() as stream:
+            assert stream.response.status_code == 200
+            guarded.keys.write_text(before)
             stream.rest()
         assert peer.ask("ping").status == 401
 

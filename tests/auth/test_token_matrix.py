@@ -301,3 +301,23 @@ def test_without_an_answer_of_the_live_check_it_is_503_and_no_challenge(
 def test_a_stranger_with_a_body_that_never_comes_is_answered_at_once(guarded: Guarded) -> None:
     with sent_by_hand(guarded.mcp, {"content-length": "100000"}, b"{") as connection:
         assert connection.recv(12) == b"HTTP/1.1 401"
+
+
+def test_a_stranger_whose_body_is_not_read_is_cut_off(guarded: Guarded) -> None:
+    with sent_by_hand(guarded.mcp, {"content-length": "1000000000"}, b"{") as connection:
+        head = b""
+        while piece := connection.recv(65536):  # to its end, though the body has none
+            head += piece
+        assert head.startswith(b"HTTP/1.1 401")
+        assert b"connection: close\r\n" in head
+        with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
+            connection.sendall(bytes(64 * 1024 * 1024))
+
+
+def test_a_length_of_thousands_of_digits_is_a_request_like_any_other(guarded: Guarded) -> None:
+    agent = "long length"
+    body = b'{"jsonrpc":"2.0","id":7,"method":"ping"}'
+    headers = {"content-length": "0" * 5000 + str(len(body)), "user-agent": agent}
+    with sent_by_hand(guarded.mcp, headers, body) as connection:
+        assert connection.recv(12) == b"HTTP/1.1 401"
+    assert guarded.span_of(agent).attributes["http.response.status_code"] == 401
