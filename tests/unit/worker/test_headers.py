@@ -1,8 +1,12 @@
 """Reading HTTP headers: lookups, what `Accept` allows, what `Content-Type` declares."""
 
+import sys
+
 import pytest
 
-from linkspan_worker.headers import Accepted, Headers, accepted_by, is_json
+from linkspan_contract.limits import MAX_MESSAGE_BYTES
+from linkspan_worker.admission import RefusedError, check_post_headers
+from linkspan_worker.headers import Accepted, Headers, accepted_by, declared_bytes, is_json
 
 
 def kinds(accepted: Accepted) -> tuple[bool, bool]:
@@ -133,3 +137,29 @@ def test_the_kind_of_more_weight_is_preferred_and_else_the_first(
     accept: str, *, prefers_stream: bool
 ) -> None:
     assert accepted_by(headers(("accept", accept))).prefers_stream is prefers_stream
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("40", 40),
+        ("0" * 5000 + "40", 40),
+        ("9" * 5000, sys.maxsize),
+        ("", None),
+        ("-1", None),
+        ("1e3", None),
+    ],
+)
+def test_the_declared_length_is_read_whatever_its_digits(text: str, size: int | None) -> None:
+    sent = headers(
+        ("content-length", text),
+        ("content-type", "application/json"),
+        ("accept", "application/json"),
+    )
+    assert declared_bytes(sent) == size
+    if size is None or size <= MAX_MESSAGE_BYTES:
+        assert check_post_headers(sent).json
+    else:
+        with pytest.raises(RefusedError):
+            check_post_headers(sent)
