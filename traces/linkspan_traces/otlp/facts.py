@@ -4,13 +4,12 @@ The names are OpenTelemetry's (resource, error, MCP and GenAI conventions) and t
 own spans carry, see `docs/tracing.md`.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from linkspan_contract.session_digest import session_digest
 from linkspan_traces.otlp.values import Plain
+from linkspan_traces.session_names import digest_of
 
 STARTS: Final = "linkspan.started.span_id"
 """On a start marker: the id, in hex, of the long operation that has begun."""
@@ -25,7 +24,6 @@ _FAILURE: Final = ("error.type", "exception.type")
 _FAILED: Final = {"mcp.tool.result.is_error": "tool_error", "mcp.rpc.is_error": "rpc_error"}
 _INSTANCE: Final = ("service.instance.id", "process.pid")
 
-_DIGEST: Final = re.compile(r"[0-9a-f]{16}")
 
 _MAX_CHARS: Final = 256
 """How much of a value is kept for searching."""
@@ -59,11 +57,6 @@ def facts_of(attributes: Mapping[str, Plain]) -> Facts:
         starts=_first(attributes, (STARTS,)).lower(),
         started_kind=_first(attributes, (STARTED_KIND,)),
     )
-
-
-def digest_of(session: str) -> str:
-    """Return the digest by which a session is named here, of a digest or a session's id."""
-    return session if _DIGEST.fullmatch(session) else session_digest(session)
 
 
 def service_of(resource: Mapping[str, Plain]) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from linkspan_traces.errors import BadRequestError
 from linkspan_traces.model import MAX_NANOS
-from linkspan_traces.otlp.facts import digest_of
+from linkspan_traces.session_names import digest_of
 
 STATUSES: Final = ("ok", "warning", "error", "failed", "open", "unstitched")
 """What can be asked of a trace's state: `failed` is warning or error; `unstitched` is one that does

@@ -31,7 +31,7 @@ from linkspan_traces.errors import (
 from linkspan_traces.intake import Intake
 from linkspan_traces.live import Live, Watcher
 from linkspan_traces.model import JsonObject
-from linkspan_traces.otlp.facts import digest_of
+from linkspan_traces.session_names import digest_of
 from linkspan_traces.store.database import Database
 from linkspan_traces.store.filters import Search, read_search
 from linkspan_traces.store.reading import (
