@@ -18,6 +18,7 @@ from linkspan_traces.analysis.timing import (
 from linkspan_traces.analysis.tree import Tree, build_tree
 from linkspan_traces.analysis.waterfall import waterfall
 from linkspan_traces.model import Span
+from linkspan_traces.store.rows import ListedTrace
 
 B = 1_000
 
@@ -88,6 +89,59 @@ def test_what_does_not_stitch_is_named_and_drawn(
         assert [f"{each.code} {each.span_id}" for each in tree.problems] == problems
         for each in tree.problems:
             assert each.span_id in each.text
+
+
+@pytest.mark.parametrize(
+    ("spans", "method", "tool"),
+    [
+        ([span("a", method="ping")], "ping", ""),
+        ([span("a", tool="add")], "", "add"),
+        # Worker, session server and tool of one request: not each names all.
+        (
+            [span("a", method="m"), span("b", "a", 1, method="m"), span("c", "b", 2, tool="add")],
+            "m",
+            "add",
+        ),
+        # Two requests below one span of the caller.
+        (
+            [
+                span("a"),
+                span("b", "a", 1, method="initialize"),
+                span("c", "a", 2, method="tools/call", tool="add"),
+            ],
+            "initialize",
+            "",
+        ),
+        # An agent's span names a tool, which is not that of the first request.
+        (
+            [span("a", tool="plan"), span("b", "a", 1, method="tools/call", tool="add")],
+            "tools/call",
+            "add",
+        ),
+    ],
+)
+def test_method_and_tool_of_a_trace_are_of_one_request(
+    spans: list[Span], method: str, tool: str
+) -> None:
+    summary = summarise(spans)
+    assert (summary.method, summary.tool) == (method, tool)
+
+
+@pytest.mark.parametrize(
+    ("stitch", "waited", "arriving"),
+    [
+        ("whole", 0, False),
+        ("outside", 1_000, True),
+        ("broken", 9_999, True),
+        ("outside", 10_000, False),
+        ("broken", 10_000, False),
+    ],
+)
+def test_what_a_trace_lacks_may_come_for_ten_seconds(
+    stitch: str, waited: int, arriving: bool
+) -> None:
+    listed = ListedTrace.of(("t", "", "", 0, 0, 1, 0, 0, "ok", stitch, "", "", "", "[]", 500))
+    assert listed.is_arriving(500 + waited) == arriving
 
 
 def test_a_broken_edge_names_the_parent_that_never_came() -> None:

@@ -98,9 +98,8 @@ def _heading(trace: Mapping[str, Any], paint: Paint, colours: Mapping[str, int])
         ),
     ]
     grave = _YELLOW if trace["stitch"] == "outside" else _RED
-    lines += [
-        paint(f"does not stitch: {plain(problem['text'])}", grave) for problem in trace["problems"]
-    ]
+    verdict = "does not stitch yet" if trace["arriving"] else "does not stitch"
+    lines += [paint(f"{verdict}: {plain(problem['text'])}", grave) for problem in trace["problems"]]
     if trace["arriving"]:
         lines.append("(spans of other processes may yet come)")
     key = f"{_WAITED} waited for (the critical path)  {_RAN} the rest of each span"

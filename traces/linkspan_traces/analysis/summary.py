@@ -25,7 +25,8 @@ class Summary:
         stitch: `whole`, `outside` or `broken`, see `analysis.tree`.
         session: The session of the first span, in the tree's order, that names one; or empty.
         method: Likewise, the MCP method.
-        tool: Likewise, the tool.
+        tool: The tool of that request: of the first span that names one, from the span with the
+            method on and before any with another method; of any span if none names a method.
         services: All services, in order of appearance.
         sessions: All sessions, methods and tools that any span names, for searching.
         methods: See `sessions`.
@@ -76,12 +77,23 @@ def summarise(spans: Sequence[Span]) -> Summary:
         stitch=tree.stitch,
         session=sessions[0] if sessions else "",
         method=methods[0] if methods else "",
-        tool=tools[0] if tools else "",
+        tool=_tool(tree.spans),
         services=_different(span.service for span in tree.spans),
         sessions=sessions,
         methods=methods,
         tools=tools,
     )
+
+
+def _tool(spans: Sequence[Span]) -> str:
+    """Find the tool that goes with the first method, as a trace may be of several requests."""
+    first = next((place for place, span in enumerate(spans) if span.method), 0)
+    for span in spans[first:]:
+        if span.method not in ("", spans[first].method):
+            break
+        if span.tool:
+            return span.tool
+    return ""
 
 
 def _different(values: Iterable[str]) -> tuple[str, ...]:

@@ -198,8 +198,8 @@ def _orphan(span: Span, *, alone: bool) -> Problem:
         return Problem(
             OUTSIDE,
             span.span_id,
-            f"the parent of {label(span)}, {span.parent_id}, has not come: its caller may send its "
-            "spans elsewhere",
+            f"the parent of {label(span)}, {span.parent_id}, has not come: it may still, or its "
+            "caller sends its spans elsewhere",
         )
     return Problem(
         "orphan",

@@ -22,9 +22,9 @@ export function titleOf(trace) {
 /** The badge that says that a trace does not stitch, or null. */
 export function stitchBadge(trace) {
   if (trace.stitch === "whole") return null;
-  if (trace.stitch === "outside") return el("span", { class: "badge warn", title: "its caller's span has not come" }, "caller missing");
   const arriving = Date.now() - trace.received_millis < SETTLE_MILLIS;
-  return arriving ? el("span", { class: "badge soft", title: "spans of other processes may yet come" }, "arriving")
+  if (arriving) return el("span", { class: "badge soft", title: "spans of other processes may yet come" }, "arriving");
+  return trace.stitch === "outside" ? el("span", { class: "badge warn", title: "its caller's span has not come" }, "caller missing")
     : el("span", { class: "badge bad", title: "a parent is missing, or there is a root too many" }, "does not stitch");
 }
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from linkspan_traces.analysis.tree import BROKEN
+from linkspan_traces.analysis.tree import WHOLE
 from linkspan_traces.model import JsonObject, Span
 
 SPAN_COLUMNS: Final = (
@@ -83,7 +83,7 @@ class ListedTrace:
 
     def is_arriving(self, now_millis: int) -> bool:
         """Tell whether spans that it lacks may still come."""
-        return self.stitch == BROKEN and now_millis - self.received_millis < SETTLED_AFTER_MILLIS
+        return self.stitch != WHOLE and now_millis - self.received_millis < SETTLED_AFTER_MILLIS
 
     def to_json(self, now_millis: int) -> JsonObject:
         """Write it for the API; `start_nanos` is text, and `arriving` is as of now."""
