@@ -19,7 +19,7 @@ from tests.tracing.receivers import HttpAnswers, http_receiver
 from linkspan_propagation.testing import OtlpReceiver, assert_one_trace
 
 CALLS: Final = 30
-_LOST: Final = re.compile(r'lost (\d+) spans: ([^"]*)')
+_LOST: Final = re.compile(r'lost (\d+) spans?: ([^"]*)')
 
 
 def result_of(session: HttpSession, tool: str, **arguments: Any) -> Any:

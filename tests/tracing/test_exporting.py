@@ -317,7 +317,7 @@ def test_a_span_that_cannot_be_encoded_costs_itself(caplog: pytest.LogCaptureFix
         assert provider.force_flush()
         assert [span.name for span in receiver.received.spans()] == ["good"]
         assert provider.dropped_spans() == {"encoding_failed": 2}
-    assert "lost 1 spans: encoding_failed 1" in caplog.text
+    assert "lost 1 span: encoding_failed 1" in caplog.text
 
 
 class Exploding:

@@ -104,9 +104,11 @@ class Losses:
             self._told = dict(self._counts)
             self._due = instant + self._interval_seconds
             why, self._why = self._why, ""
+        total = sum(lost.values())
         _LOGGER.warning(
-            "lost %d spans: %s%s",
-            sum(lost.values()),
+            "lost %d span%s: %s%s",
+            total,
+            "" if total == 1 else "s",
             ", ".join(f"{reason} {count}" for reason, count in sorted(lost.items())),
             f" ({why})" if why else "",
         )
