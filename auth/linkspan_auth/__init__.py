@@ -8,6 +8,7 @@ from linkspan_auth.api_keys import ApiKey, append_key, make_key
 from linkspan_auth.authenticator import Authenticator, authenticating
 from linkspan_auth.challenge import challenge, sentence
 from linkspan_auth.errors import AuthConfigurationError, AuthError
+from linkspan_auth.fetching import check_url
 from linkspan_auth.introspection import ClientSecret
 from linkspan_auth.live_check import LiveCheck, load_check
 from linkspan_auth.model import CredentialKind, Denial, Identity, Outcome, Reason
@@ -33,6 +34,7 @@ __all__ = [
     "append_key",
     "authenticating",
     "challenge",
+    "check_url",
     "load_check",
     "make_key",
     "parse_rules",

@@ -32,7 +32,7 @@ def test_an_address_that_others_reach_is_refused_without_authentication(
         assert process.wait() == 2
         (line,) = process.errors
     assert f"--host {ELSEWHERE}" in line
-    assert "--insecure-no-auth" in line
+    assert "--insecure-no-auth, or LINKSPAN_WORKER_INSECURE_NO_AUTH=yes," in line
 
 
 @requirement("auth.exposed")
@@ -55,7 +55,7 @@ def test_told_what_it_risks_it_serves_everybody() -> None:
 )
 def test_elsewhere_the_resource_has_to_be_named(config: WorkerConfig) -> None:
     check_exposure(config, "127.0.0.1")
-    with pytest.raises(SettingError, match="--auth-resource"):
+    with pytest.raises(SettingError, match=r"--auth-resource: .* tokens and API keys"):
         check_exposure(config, ELSEWHERE)
 
 
@@ -105,7 +105,12 @@ def test_a_worker_without_authentication_loads_none_of_it() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--auth-issuer", "http://as.example"), "https URL"),
+        (("--auth-issuer", "http://as.example"), "--auth-issuer: 'http://as.example' must be an"),
+        (("--auth-api-keys", "k", "--auth-resource", "http://a.example"), "--auth-resource: 'http"),
+        (
+            ("--auth-issuer", "https://a.example", "--auth-jwks-url", "http://a.example"),
+            "--auth-jwks-url: 'http",
+        ),
         (("--auth-issuer", "https://a.example", "--auth-algorithms", "HS256"), "symmetric"),
         (("--auth-issuer", "https://a.example", "--auth-client-id", "x"), "go together"),
         (("--auth-issuer", "https://a.example", "--auth-remember", "61"), "a minute"),

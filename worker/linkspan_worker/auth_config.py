@@ -33,8 +33,8 @@ class AuthConfig:
     auth_resource: str = setting(
         "",
         parse=parse_text,
-        help="the address by which clients know this server, for which their tokens are issued; "
-        "on loopback it need not be said",
+        help="the address by which clients know this server, for which their credentials are "
+        "issued; on loopback it need not be said",
         metavar="URL",
     )
     auth_audience: frozenset[str] = setting(
@@ -145,7 +145,8 @@ def check_exposure(config: AuthConfig, host: str) -> None:
         if not config.auth_resource and not is_loopback(host):
             raise SettingError(
                 "--auth-resource: name the address by which clients know this server, such as "
-                "https://mcp.example.com/mcp; their tokens are issued for it"
+                "https://mcp.example.com/mcp; their tokens and API keys are "
+                "issued for it"
             )
         return
     given = (
@@ -162,5 +163,6 @@ def check_exposure(config: AuthConfig, host: str) -> None:
         raise SettingError(
             f"--host {host}: others reach this address, and nobody would be asked who they are; "
             "set --auth-issuer or --auth-api-keys (docs/auth.md), or serve on 127.0.0.1; "
-            "--insecure-no-auth lets everybody call every tool"
+            "--insecure-no-auth, or LINKSPAN_WORKER_INSECURE_NO_AUTH=yes, lets everybody call every "
+            "tool"
         )

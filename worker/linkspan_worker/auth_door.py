@@ -25,6 +25,7 @@ from linkspan_auth import (
     ResourceMetadata,
     authenticating,
     challenge,
+    check_url,
     load_check,
     parse_rules,
     resource_metadata,
@@ -163,6 +164,10 @@ def read_settings(config: AuthConfig, address: str) -> AuthSettings:
             )
         secret = _text_of(config.auth_client_secret_file).strip()
         client = ClientSecret(config.auth_client_id, secret)
+    _check_urls("--auth-resource", config.auth_resource)
+    _check_urls("--auth-issuer", *sorted(config.auth_issuer))
+    _check_urls("--auth-jwks-url", config.auth_jwks_url)
+    _check_urls("--auth-introspection-url", config.auth_introspection_url)
     rules = "" if config.auth_scope_rules is None else _text_of(config.auth_scope_rules)
     return AuthSettings(
         resource=config.auth_resource or address,
@@ -179,6 +184,14 @@ def read_settings(config: AuthConfig, address: str) -> AuthSettings:
         remember_seconds=config.auth_remember,
         refresh_interval_seconds=config.auth_refresh_interval,
     )
+
+
+def _check_urls(flag: str, *urls: str) -> None:
+    for url in filter(None, urls):
+        try:
+            check_url(url)
+        except AuthConfigurationError as error:
+            raise AuthConfigurationError(f"{flag}: {error}") from None
 
 
 def _metadata_of(settings: AuthSettings, address: str) -> ResourceMetadata | None:
