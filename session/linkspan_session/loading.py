@@ -24,6 +24,9 @@ _WANTED: Final = (
     "an MCPServer, a low-level Server, a FastMCP object, or a function that returns one"
 )
 
+_NO_PLACES: Final = (__file__, importlib.__file__)
+"""Where an error is raised that tells of a mistake elsewhere."""
+
 
 def load_app(spec: str) -> Server[Any]:
     """Import the user's server.
@@ -117,7 +120,7 @@ def _told(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != __file__ and not frame.filename.startswith("<frozen ")
+        if frame.filename not in _NO_PLACES and not frame.filename.startswith("<frozen ")
     ]
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     what = " ".join(str(error).split()) or "no message"

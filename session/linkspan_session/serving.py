@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from linkspan_process.errors import StartError
+from linkspan_process.hosts import is_loopback
 from linkspan_process.metrics import Meters, metrics_address
 from linkspan_process.ready import ready_line
 from linkspan_session.config import SessionConfig
@@ -142,6 +143,8 @@ async def _serve_sessions(
             await lease.ensure()
         await front.start()
         logger.info("hosting %r on %s as %s", hosted.name, listener.address, node)
+        if not is_loopback(config.host):
+            logger.warning("nobody is asked who they are: let only workers reach this address")
         metrics_at = {} if measures is None else metrics_address(measures.meters)
         print(ready_line({"grpc": listener.address, **metrics_at}), flush=True)
         await stop.wait()

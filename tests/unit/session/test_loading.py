@@ -147,6 +147,15 @@ def test_what_cannot_be_imported_is_told_with_its_place(source: str, says: str) 
         assert "faulty" in message.partition("cannot be imported")[2] or "SyntaxError" in message
 
 
+def test_a_module_that_is_not_there_is_told_without_a_place() -> None:
+    assert refusal("no_such_module:mcp").endswith("No module named 'no_such_module'")
+
+
+def test_a_module_that_another_imports_by_name_is_told_with_its_place() -> None:
+    write("faulty.py", "import importlib\nimportlib.import_module('no_such_thing')\n")
+    assert refusal("faulty:mcp").endswith("faulty.py:2)")
+
+
 def test_a_missing_attribute_is_told() -> None:
     write("empty.py", "")
     assert refusal("empty:tools") == "--app empty:tools: it has no attribute 'tools'"
