@@ -110,18 +110,19 @@ $(BIN)/python:
 		|| { rm -rf $(VENV); echo "No virtual environment: on Debian, apt install python3-venv" >&2; exit 1; }
 
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+OR_NO_NETWORK := || { echo "No network? The first run downloads what it needs." >&2; exit 1; }
 
 # The build tools have a lock of their own, so that building fetches nothing that is not pinned.
 $(VENV)/run.stamp: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
 	@echo "Setting up (once, about half a minute) ..."
-	@$(PIP_INSTALL) --require-hashes -r requirements-build.lock
-	@$(PIP_INSTALL) --require-hashes -r requirements.lock
+	@$(PIP_INSTALL) --require-hashes -r requirements-build.lock $(OR_NO_NETWORK)
+	@$(PIP_INSTALL) --require-hashes -r requirements.lock $(OR_NO_NETWORK)
 	@$(PIP_INSTALL) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
 	@echo "Setting up the development tools (once, about a minute) ..."
-	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock $(OR_NO_NETWORK)
 	@touch $@
 
 $(VENV)/bin/uv: | $(BIN)/python
