@@ -3,6 +3,7 @@
 Pure: text out of addresses.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -11,6 +12,12 @@ from linkspan_propagation.settings import TelemetrySettings
 
 _HEADER: Final = "Authorization"
 _CREDENTIAL: Final = "Bearer CREDENTIAL"
+_DEFAULT_DATA: Final = ".linkspan"
+_CALL: Final = """{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+      "name": "add", "arguments": {"a": 2, "b": 3}, "_meta": {
+      "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+      "io.modelcontextprotocol/clientCapabilities": {}}}}"""
+"""What the call of the example's plainest tool sends."""
 
 
 def greeting(
@@ -21,6 +28,9 @@ def greeting(
     page: str | None,
     metrics: Sequence[str],
     environ: Mapping[str, str],
+    *,
+    command: str = "linkspan",
+    example: bool = False,
 ) -> str:
     """Write the greeting; its last line is the ready line, for programs.
 
@@ -32,6 +42,8 @@ def greeting(
         page: Where traces are to be seen; None if they go elsewhere.
         metrics: Where Prometheus finds metrics: of session servers, then of workers.
         environ: The environment, to say where traces go and whether clients need a credential.
+        command: How this program is called from here.
+        example: Whether the example server is hosted, whose tools are known.
     """
     issuers = environ.get("LINKSPAN_WORKER_AUTH_ISSUER")
     guarded = issuers or environ.get("LINKSPAN_WORKER_AUTH_API_KEYS")
@@ -56,7 +68,7 @@ Linkspan hosts {app}
   gRPC      {", ".join(grpc)}
   sessions  {data}
   traces    {page or _traces(environ)}{"  (open it, call a tool, and look)" if page else ""}{shown}
-
+{_first_trace(_call(mcp, guarded=bool(guarded)) if example else "", data, page, command)}
 Point a client at it:
 
   Claude Code       claude mcp add --transport http linkspan {mcp}{flag}
@@ -67,6 +79,28 @@ Point a client at it:
 Ctrl-C stops it when what runs has ended, a second one at once; sessions stay.
 
 {ready_line(addresses)}"""
+
+
+def _call(mcp: str, *, guarded: bool) -> str:
+    """Write a call of the example's plainest tool, without a session."""
+    header = f"-H '{_HEADER}: {_CREDENTIAL}' " if guarded else ""
+    return f"""
+  curl {mcp} -H 'content-type: application/json' \\
+    -H 'mcp-protocol-version: 2026-07-28' -H 'mcp-method: tools/call' -H 'mcp-name: add' \\
+    {header}-d '{_CALL}'
+"""
+
+
+def _first_trace(call: str, data: str, page: str | None, command: str) -> str:
+    """Say how to get from here to the first waterfall; nothing if traces go elsewhere."""
+    if page is None:
+        return ""
+    where = "" if data == _DEFAULT_DATA else f" --data {shlex.quote(data)}"
+    return f"""
+Call a tool, and see where its time went, at {page} or here:
+{call}
+  {command} traces show last{where}
+"""
 
 
 def _traces(environ: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ more, see `linkspan_cli.sessions.command`.
 """
 
 import argparse
+import dataclasses
 import os
 import signal
 import sys
@@ -82,7 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # Until something serves, Ctrl-C ends the process like any other, without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parsed = _parser().parse_args(shield_ids(sys.argv[1:] if arguments is None else arguments))
+    parser = _parser()
+    words = shield_ids(sys.argv[1:] if arguments is None else arguments)
+    parsed, unknown = parser.parse_known_args(words)
+    if unknown:
+        advice = _advice(unknown[0]) if parsed.command == "run" else ""
+        if advice:
+            parser.exit(EXIT_NOT_STARTED, f"linkspan run: {advice}; see linkspan run --help\n")
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         _check_names(os.environ)
         match parsed.command:
@@ -227,6 +235,25 @@ def _check_names(environ: Mapping[str, str]) -> None:
                 f"{_WORKER_ENV} or {_TRACES_ENV}, and `linkspan session --help`, `linkspan worker "
                 "--help` and `linkspan traces serve --help` list them"
             )
+
+
+def _advice(word: str) -> str:
+    """Say of a flag of the processes that `run` starts how it is given to `run`; or nothing."""
+    flag = word.partition("=")[0]
+    services = (
+        (_WORKER_ENV, worker_config.WorkerConfig),
+        (_SESSION_ENV, session_config.SessionConfig),
+    )
+    variables = [
+        prefix + field.name.upper()
+        for prefix, settings in services
+        for field in dataclasses.fields(settings)
+        # The session servers of `run` are its own.
+        if field.name != "session" and flag == "--" + field.name.replace("_", "-")
+    ]
+    if not variables:
+        return ""
+    return f"`run` takes {flag} from the environment, as {' or '.join(variables)}"
 
 
 class _Parser(argparse.ArgumentParser):

@@ -10,6 +10,8 @@ input, so that they end even if this process is killed.
 
 import asyncio
 import os
+import shlex
+import shutil
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -198,7 +200,8 @@ async def _serve(options: RunOptions, children: list[_Child]) -> None:
     """
     app = options.app or str(_default_app())
     common = [] if options.log_level is None else ["--log-level", options.log_level]
-    async with AsyncExitStack() as stack:
+    # Whoever stops it knows that the backend ends: what reports its end is left first.
+    async with AsyncExitStack() as stack, AsyncExitStack() as reporting:
         start = _Starter(stack, children, options.drain_seconds + END_SECONDS + _STOP_SECONDS)
         page = None
         if options.traces_port is not None:
@@ -206,7 +209,7 @@ async def _serve(options: RunOptions, children: list[_Child]) -> None:
             quiet = common or ["--log-level", "warning"]  # the greeting says all there is to say
             command = ["traces", "serve", "--data", options.data, *ports, *quiet]
             (backend,) = await start.together("trace backend", [command])
-            stack.push_async_callback(_cancel, asyncio.create_task(_report_end(children[0])))
+            reporting.callback(asyncio.create_task(_report_end(children[0])).cancel)
             page = backend["traces"]
             start.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = page
             # Who looks at the page waits for what has just happened.
@@ -218,7 +221,18 @@ async def _serve(options: RunOptions, children: list[_Child]) -> None:
         workers = await _start_workers(start, options, ["--session", ",".join(grpc), *common])
         mcp = workers[0]["mcp"]
         metrics = [each["metrics"] for each in (*sessions, *workers) if "metrics" in each]
-        print(greeting(app, mcp, grpc, options.data, page, metrics, start.environ), flush=True)
+        told = greeting(
+            app,
+            mcp,
+            grpc,
+            options.data,
+            page,
+            metrics,
+            start.environ,
+            command=_command(),
+            example=options.app is None,
+        )
+        print(told, flush=True)
         vital = children if page is None else children[1:]
         ended = [asyncio.create_task(child.ended()) for child in vital]
         done, _ = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
@@ -233,10 +247,6 @@ async def _report_end(backend: _Child) -> None:
         file=sys.stderr,
         flush=True,
     )
-
-
-async def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
 
 
 async def _start_session_servers(
@@ -327,6 +337,15 @@ async def _read_piece(stream: asyncio.StreamReader) -> bytes:
         return error.partial
     except asyncio.LimitOverrunError as error:
         return await stream.read(error.consumed)
+
+
+def _command() -> str:
+    """Tell how this program is called from here: by its name, if the shell finds that."""
+    called = Path(sys.argv[0])
+    if called.name != "linkspan" or shutil.which("linkspan"):
+        return "linkspan"
+    here = Path.cwd()
+    return shlex.quote(str(called.relative_to(here) if called.is_relative_to(here) else called))
 
 
 def _default_app() -> Path:

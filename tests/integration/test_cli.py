@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from tests.requirements import requirement
 from tests.support.apps import APPS, PROBE
@@ -155,6 +157,17 @@ def test_an_unknown_or_bad_variable_stops_the_start(
         (("run", "one.py", "two.py"), "unrecognized arguments: two.py"),
         (("worker", "--prot", "1"), "unrecognized arguments: --prot 1"),
         (("worker", "--por", "1"), "unrecognized arguments: --por 1"),
+        (("run", "--prot", "1"), "unrecognized arguments: --prot"),
+        (("run", "--session", "a:1"), "unrecognized arguments: --session"),
+        (("run", "insecure-no-auth", "x"), "unrecognized arguments: x"),
+        (
+            ("run", "--insecure-no-auth"),
+            "as LINKSPAN_WORKER_INSECURE_NO_AUTH; see linkspan run --help",
+        ),
+        (
+            ("run", "--host=0.0.0.0"),
+            "as LINKSPAN_WORKER_HOST or LINKSPAN_SESSION_HOST",
+        ),
     ],
 )
 def test_an_unknown_or_bad_flag_stops_the_start(arguments: tuple[str, ...], says: str) -> None:
@@ -461,6 +474,40 @@ def test_ctrl_c_before_anything_serves_prints_no_stack_trace(command: tuple[str,
         assert not any("linkspan" in line for line in process.errors if "File" in line)
 
 
+def test_the_greeting_leads_to_a_first_trace(tmp_path: Path) -> None:
+    words = ("--port", "0", "--session-port", "0", "--traces-port", "0", "--data", str(tmp_path))
+    with linkspan("run", *words) as process:
+        process.wait_ready()
+        told = "\n".join(process.output).replace("\\\n", "")
+        call = told[told.index("  curl ") :].partition("\n\n")[0]
+        _, url, *options = shlex.split(call)
+        given = list(zip(options[::2], options[1::2], strict=True))
+        headers = dict(value.split(": ", 1) for flag, value in given if flag == "-H")
+        (body,) = (value for flag, value in given if flag == "-d")
+        answer = httpx2.post(url, headers=headers, content=body, timeout=20)
+        assert answer.json()["result"]["structuredContent"] == {"result": 5}
+        (show,) = (line for line in process.output if "traces show last" in line)
+        name, *words_of_show = shlex.split(show)
+        assert name == "linkspan"
+
+        def shown() -> bool:
+            with linkspan(*words_of_show) as show:
+                return show.wait() == 0 and show.output[0].startswith("tools/call add")
+
+        wait_until(shown, "the trace of the call")
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])  # noqa: S104
+def test_a_session_server_that_others_reach_says_that_it_asks_nobody(
+    host: str, warned: bool, tmp_path: Path
+) -> None:
+    where = ("--host", host, "--port", "0", "--advertise", "192.0.2.1:50051")
+    with linkspan("session", "--app", PROBE, "--data", str(tmp_path), *where) as process:
+        process.wait_ready()
+        assert process.stop() == 0
+        assert said(process, "nobody is asked who they are") == warned
+
+
 @requirement("cli.stops-clean")
 def test_a_second_ctrl_c_waits_for_nothing(tmp_path: Path) -> None:
     ports = ("--port", "0", "--session-port", "0")
@@ -477,6 +524,7 @@ def test_a_second_ctrl_c_waits_for_nothing(tmp_path: Path) -> None:
             process.signal(signal.SIGINT)
             process.wait()
         assert nobody_serves(addresses)
+        assert not said(process, "ended by itself")
 
 
 def said(process: ServiceProcess, words: str) -> bool:
