@@ -107,7 +107,9 @@ def test_a_trace_that_does_not_stitch_is_said_to(shop: tuple[Backend, str], tmp_
     with running_backend(tmp_path) as backend:
         backend.send(span(trace, "alone", parent=b"lostlost"))
         _, output, _ = traces("list", "--url", backend.url)
-        assert output[1].split()[-3:] == ["arriving", "alone", "(svc)"]
+        *_, state, name, service = output[1].split()
+        assert state in {"arriving", "unstitched"}  # by how long that took
+        assert (name, service) == ("alone", "(svc)")
         _, output, _ = traces("show", trace.hex(), "--url", backend.url)
         assert output[1].split("  ")[1] == "1 span"
         said = f": the parent of alone of svc, {b'lostlost'.hex()}, has not come"
