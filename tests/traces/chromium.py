@@ -106,11 +106,16 @@ class Page:
             self._call("Input.dispatchKeyEvent", {"type": "keyUp", **event})
 
     def click(self, selector: str) -> None:
-        """Click into the middle of an element."""
+        """Click into the middle of an element, once it stays where it is."""
         box = self.wait_for(
-            f"(() => {{const box = document.querySelector({json.dumps(selector)})"
+            f"(async () => {{const find = () => document.querySelector({json.dumps(selector)})"
             "?.getBoundingClientRect();"
-            "return box && [box.x + box.width / 2, box.y + box.height / 2]})()"
+            "const before = find();"
+            "await new Promise((next) => setTimeout(next, 100));"
+            "const box = find();"
+            "return document.readyState === 'complete' && before && box"
+            " && before.x === box.x && before.y === box.y"
+            " && [box.x + box.width / 2, box.y + box.height / 2]})()"
         )
         at = {"x": box[0], "y": box[1], "button": "left", "clickCount": 1}
         for kind in ("mousePressed", "mouseReleased"):

@@ -332,7 +332,9 @@ def test_a_session_is_chosen_from_the_list_of_sessions(tmp_path: Path, page: Pag
         call("one", 10, failure="404")
         call("two", 20)
         page.open(backend.url)
+        page.wait_for(f"{ROWS}.length === 3")  # by then nothing moves any more that is clicked
         page.click(".top nav a[href='#/sessions']")
+        page.wait_for("document.title.startsWith('Sessions')")
         page.wait_for("document.querySelector('.live.on')")
         page.wait_for(f"{ROWS}.length === 2")
         assert page.evaluate(shown) == [[two, "1", "-"], [one, "2", "1 ✕ 1 !"]]
