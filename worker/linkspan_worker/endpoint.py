@@ -13,12 +13,12 @@ import time
 import uuid
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final
 
 from opentelemetry import context as otel_context
 
-from linkspan_contract.envelope import INTERNAL_ERROR, Batch, Envelope, Request, RequestId
-from linkspan_contract.limits import MAX_HEADERS, MAX_MESSAGE_BYTES
+from linkspan_contract.envelope import INTERNAL_ERROR, Batch
+from linkspan_contract.limits import MAX_HEADERS
 from linkspan_worker.admission import (
     ALLOWED_METHODS,
     LISTEN_METHOD,
@@ -28,21 +28,14 @@ from linkspan_worker.admission import (
     Opening,
     Post,
     RefusedError,
-    admit_end,
-    admit_listen,
-    admit_post,
-    check_post_headers,
     era_of,
-    method_not_allowed,
-    read_body,
     routing_key_of,
-    too_large,
-    too_slow,
 )
+from linkspan_worker.arrival import Arrival, End, Listen, judge, judge_stranger
 from linkspan_worker.caller_trust import CallerTrust
-from linkspan_worker.entry import Door, Entry
+from linkspan_worker.entry import Door
 from linkspan_worker.failures import Refusal, refusal_of
-from linkspan_worker.headers import ANY_ANSWER, Accepted, Headers, accepted_by, declared_bytes
+from linkspan_worker.headers import ANY_ANSWER, Headers
 from linkspan_worker.http import ClientGoneError, HttpExchange
 from linkspan_worker.origin import refuse_rebinding
 from linkspan_worker.relay import Ending, Liveliness, Relay
@@ -50,7 +43,6 @@ from linkspan_worker.reply import Reply
 from linkspan_worker.request_span import RequestSpan
 from linkspan_worker.session_client import (
     Answer,
-    Principal,
     SessionCallError,
     SessionClient,
 )
@@ -60,52 +52,12 @@ from linkspan_worker.traceresponse import traceresponse_line
 
 logger = logging.getLogger(__name__)
 
-ANONYMOUS: Final = Principal()
-"""Whom every session belongs to where nobody is asked who they are."""
-
 _FOLLOWING: Final = CallerTrust()
 
 _SESSION_ID_BYTES: Final = 24
 _INIT_TIMEOUT_SECONDS: Final = 10.0
-_MAX_STRANGER_BYTES: Final = 64 * 1024
-_STRANGER_SECONDS: Final = 1.0
-"""How much is read, and for how long, of a request that is refused for who sent it."""
-
 _LEAST_ASK_AGAIN_SECONDS: Final = 1.0
 """How often a listener is asked for again at most, whatever the door says."""
-
-
-class _Listen(NamedTuple):
-    session_id: str
-    last_event_id: str
-
-
-class _End(NamedTuple):
-    session_id: str
-
-
-class _Arrival(NamedTuple):
-    """A request as far as it could be read and judged without asking anybody."""
-
-    headers: Headers
-    accepted: Accepted
-    envelope: Envelope | Batch | None = None
-    body: bytes = b""
-    action: Post | _Listen | _End | None = None
-    refused: RefusedError | None = None
-    gone: bool = False
-    failed: Exception | None = None
-    entry: Entry | None = None
-
-    @property
-    def principal(self) -> Principal:
-        return ANONYMOUS if self.entry is None else self.entry.principal
-
-    @property
-    def request_id(self) -> RequestId | None:
-        if isinstance(self.envelope, Request):
-            return self.envelope.id
-        return self.refused.request_id if self.refused else None
 
 
 class McpEndpoint:
@@ -172,7 +124,7 @@ class McpEndpoint:
             arrival = await self._arrive(exchange, headers)
         except Exception as error:  # noqa: BLE001 - it is told inside of the span
             exchange.keep_alive = exchange.keep_alive and exchange.body_complete
-            arrival = _Arrival(headers, ANY_ANSWER, failed=error)
+            arrival = Arrival(headers, ANY_ANSWER, failed=error)
         batch = isinstance(arrival.envelope, Batch)
         envelope = None if isinstance(arrival.envelope, Batch) else arrival.envelope
         span = RequestSpan(
@@ -199,23 +151,23 @@ class McpEndpoint:
             otel_context.detach(token)
             span.end(relay.reply.status, relay.reply.content_type)
 
-    async def _arrive(self, exchange: HttpExchange, headers: Headers) -> _Arrival:
+    async def _arrive(self, exchange: HttpExchange, headers: Headers) -> Arrival:
         rebinding = refuse_rebinding(
             headers, loopback_only=self._loopback_only, allowed_origins=self._allowed_origins
         )
         if rebinding is not None:
-            return _Arrival(headers, ANY_ANSWER, refused=RefusedError(rebinding))
+            return Arrival(headers, ANY_ANSWER, refused=RefusedError(rebinding))
         if self._door is None or exchange.method == "OPTIONS":  # which browsers send without one
-            return await _judge(exchange, headers, self._stall_seconds)
+            return await judge(exchange, headers, self._stall_seconds)
         return await self._enter(self._door, exchange, headers)
 
-    async def _enter(self, door: Door, exchange: HttpExchange, headers: Headers) -> _Arrival:
+    async def _enter(self, door: Door, exchange: HttpExchange, headers: Headers) -> Arrival:
         """Let a request in, or refuse it."""
         entry = await door.enter(headers)
         if entry.refusal is not None:
-            stranger = await _judge_stranger(exchange, headers, entry.refusal)
+            stranger = await judge_stranger(exchange, headers, entry.refusal)
             return stranger._replace(entry=entry)
-        arrival = await _judge(exchange, headers, self._stall_seconds)
+        arrival = await judge(exchange, headers, self._stall_seconds)
         if arrival.envelope is not None:
             entry = door.permit(entry, arrival.envelope)
         if entry.refusal is not None:
@@ -223,7 +175,7 @@ class McpEndpoint:
             return arrival._replace(refused=refused, entry=entry)
         return arrival._replace(entry=entry)
 
-    async def _answer(self, arrival: _Arrival, relay: Relay) -> None:
+    async def _answer(self, arrival: Arrival, relay: Relay) -> None:
         if arrival.gone:
             raise ClientGoneError
         try:
@@ -237,12 +189,12 @@ class McpEndpoint:
             match arrival.action:
                 case None:
                     await relay.reply.empty(HTTPStatus.NO_CONTENT, [("allow", ALLOWED_METHODS)])
-                case _Listen(session_id, last_event_id):
+                case Listen(session_id, last_event_id):
                     answer = self._sessions.listen(
                         session_id, arrival.principal, last_event_id=last_event_id
                     )
                     await self._carry_listening(answer, arrival, relay)
-                case _End(session_id):
+                case End(session_id):
                     timeout = self._request_timeout_seconds
                     answer = self._sessions.end(
                         session_id, arrival.principal, timeout_seconds=timeout
@@ -263,7 +215,7 @@ class McpEndpoint:
                 Refusal(500, INTERNAL_ERROR, "Internal server error", "internal", data=data)
             )
 
-    def _listening_of(self, arrival: _Arrival) -> Ending:
+    def _listening_of(self, arrival: Arrival) -> Ending:
         """Say when a listening stream ends: no later than what it was opened with."""
         usual = self._end_of_listening
         if arrival.entry is None or arrival.entry.ends_at is None or usual.at_most_seconds is None:
@@ -271,7 +223,7 @@ class McpEndpoint:
         lasts = max(arrival.entry.ends_at - time.time(), 0.0)
         return replace(usual, at_most_seconds=min(lasts, usual.at_most_seconds))
 
-    async def _carry_listening(self, answer: Answer, arrival: _Arrival, relay: Relay) -> None:
+    async def _carry_listening(self, answer: Answer, arrival: Arrival, relay: Relay) -> None:
         """Carry a stream that lasts, for as long as who opened it would be let in again."""
         ending = self._listening_of(arrival)
         door, entry = self._door, arrival.entry
@@ -289,7 +241,7 @@ class McpEndpoint:
         except BaseExceptionGroup as failed:  # asking never fails: it is what the relay raised
             raise failed.exceptions[0] from None
 
-    async def _post(self, arrival: _Arrival, action: Post, relay: Relay) -> None:
+    async def _post(self, arrival: Arrival, action: Post, relay: Relay) -> None:
         session_id: str | None
         match action:
             case Opening():
@@ -319,7 +271,7 @@ class McpEndpoint:
             await relay.carry(answer, self._end_of_requests)
 
 
-async def _ask_again(door: Door, arrival: _Arrival, shut_out: Signal) -> None:
+async def _ask_again(door: Door, arrival: Arrival, shut_out: Signal) -> None:
     """Ask the door again and again about a listener; tells `shut_out` once it says no. Never fails.
 
     Where nobody can tell, the stream goes on: it is asked again.
@@ -337,76 +289,6 @@ async def _ask_again(door: Door, arrival: _Arrival, shut_out: Signal) -> None:
             logger.debug("a listener is not let in any more: %d", entry.refusal.status)
             shut_out.tell()
             return
-
-
-async def _judge(exchange: HttpExchange, headers: Headers, stall_seconds: float) -> _Arrival:
-    accepted = ANY_ANSWER
-    envelope: Envelope | Batch | None = None
-    try:
-        match exchange.method:
-            case "POST":
-                accepted = check_post_headers(headers)
-                body = await _read(exchange, stall_seconds)
-                envelope = read_body(body, headers)
-                return _Arrival(headers, accepted, envelope, body, admit_post(envelope, headers))
-            case "GET":
-                last_event_id = headers.get("last-event-id") or ""
-                action = _Listen(admit_listen(headers), last_event_id)
-                return _Arrival(headers, accepted, action=action)
-            case "DELETE":
-                return _Arrival(headers, accepted, action=_End(admit_end(headers)))
-            case "OPTIONS":
-                return _Arrival(headers, accepted)
-            case _:
-                raise RefusedError(method_not_allowed())  # noqa: TRY301 - a rung like the others
-    except RefusedError as refused:
-        return _Arrival(headers, accepted, envelope, refused=refused)
-    except ClientGoneError:
-        return _Arrival(headers, accepted, gone=True)
-
-
-async def _judge_stranger(exchange: HttpExchange, headers: Headers, refusal: Refusal) -> _Arrival:
-    """Look at what a stranger wants, for its span and the id of its answer, if that costs little."""
-    arrival = _Arrival(headers, accepted_by(headers))
-    length = declared_bytes(headers)
-    if length is not None and length <= _MAX_STRANGER_BYTES:
-        try:
-            async with asyncio.timeout(_STRANGER_SECONDS):
-                arrival = await _judge(exchange, headers, _STRANGER_SECONDS)
-        except TimeoutError:
-            pass
-    if not exchange.body_complete:  # the rest would have to be taken before a next request
-        exchange.keep_alive = False
-    return arrival._replace(refused=RefusedError(refusal, arrival.request_id))
-
-
-async def _read(exchange: HttpExchange, stall_seconds: float) -> bytes:
-    """Read the whole body, as far as the limit allows.
-
-    Raises:
-        RefusedError: 413, it is over the limit; 408, the next piece of it did not come in time.
-        ClientGoneError: The client went away.
-    """
-    if exchange.body_complete:
-        body = await exchange.read()
-        if len(body) > MAX_MESSAGE_BYTES:
-            raise RefusedError(too_large())
-        return body
-    pieces: list[bytes] = []
-    size = 0
-    while True:
-        try:
-            async with asyncio.timeout(stall_seconds):
-                piece = await exchange.read()
-        except TimeoutError:
-            exchange.keep_alive = False
-            raise RefusedError(too_slow()) from None
-        if not piece:
-            return b"".join(pieces)
-        size += len(piece)
-        if size > MAX_MESSAGE_BYTES:
-            raise RefusedError(too_large())
-        pieces.append(piece)
 
 
 def _forwarded(headers: Headers) -> list[tuple[str, str]]:
