@@ -21,6 +21,7 @@ from linkspan_cli.traces.arguments import EXAMPLES as TRACES_EXAMPLES
 from linkspan_cli.traces.arguments import add_traces
 from linkspan_process.collection import put_off_collection
 from linkspan_process.errors import SettingError, StartError
+from linkspan_process.grpc_polling import wait_in_one_thread
 from linkspan_process.lifecycle import EXIT_NOT_STARTED
 from linkspan_process.ports import check_port
 from linkspan_process.settings import add_flags, from_env, parse_port, with_flags
@@ -196,6 +197,7 @@ def _session(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = with_flags(settings, parsed)
     if not settings.app:
         raise StartError("name the MCP server to host: --app path/to/server.py:mcp")
+    wait_in_one_thread()
     from linkspan_session.server import run  # noqa: PLC0415 - heavy, and --help needs none of it
 
     return run(settings, environ, with_parent=parsed.with_parent)
@@ -204,6 +206,7 @@ def _session(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _worker(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = from_env(worker_config.WorkerConfig, environ, prefix=_WORKER_ENV)
     settings = with_flags(settings, parsed)
+    wait_in_one_thread()
     with put_off_collection():
         from linkspan_worker.server import run  # noqa: PLC0415 - heavy, and --help needs none of it
 
