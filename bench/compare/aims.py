@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from bench.compare.arms import SDK
 from bench.compare.benches import CALL_1, CALL_32, INITIALIZE, MEMORY_AFTER, MEMORY_BEFORE
+from bench.compare.boundary import BARE, ECHO_32, INTERCEPTED, TUNNEL
 from bench.compare.deployments import LINKSPAN
 from bench.compare.samples import Arms, Found, Pick, best, ratios
 from bench.figures import Section, number, spread
@@ -152,6 +153,20 @@ AIMS: Final = (
         at_least=False,
         bench="memory",
         take=_memory,
+    ),
+    Aim(
+        "echo between two processes, 32 at once: calls a second, tunnel ÷ gRPC",
+        5,
+        at_least=True,
+        bench="tunnel",
+        take=_against("tunnel", ECHO_32, lambda each: each.per_second, TUNNEL, BARE),
+    ),
+    Aim(
+        "the same in one process: CPU a call, propagation interceptors ÷ gRPC",
+        1.05,
+        at_least=False,
+        bench="propagation",
+        take=_against("propagation", ECHO_32, lambda each: each.cpu, INTERCEPTED, BARE),
     ),
 )
 

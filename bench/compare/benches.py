@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from bench.compare import boundary
 from bench.compare.arms import FASTMCP, Arm, peers
 from bench.compare.asking import Wording, calling, echoing, listing
 from bench.compare.course import Arrived, Load, anew, measured, steady
@@ -165,6 +166,16 @@ async def memory(plan: Plan) -> Outcome:
     return Outcome({MEMORY_BEFORE: before, MEMORY_AFTER: after}, opened=opened)
 
 
+async def tunnel(plan: Plan) -> Outcome:
+    """Calls between two processes, through a tunnel and without."""
+    return Outcome(await boundary.tunnelled(plan))
+
+
+async def propagation(plan: Plan) -> Outcome:
+    """Calls that carry a trace context, and calls that do not."""
+    return Outcome(await boundary.propagated(plan))
+
+
 BENCHES: Final[dict[str, Callable[[Plan], Awaitable[Outcome]]]] = {
     "calls": calls,
     "payloads": payloads,
@@ -174,5 +185,7 @@ BENCHES: Final[dict[str, Callable[[Plan], Awaitable[Outcome]]]] = {
     "stores": stores,
     "cores": cores,
     "memory": memory,
+    "tunnel": tunnel,
+    "propagation": propagation,
 }
 """In the order of the page."""

@@ -100,6 +100,18 @@ _PARTS: Final[Mapping[str, _Part]] = {
         "More processes",
         "Linkspan by how many processes there are; clients are spread over the workers.",
     ),
+    "tunnel": _Part(
+        "The tunnel",
+        "An echo of 100 bytes between two processes: RPCs of grpc.aio, and the same through a tunnel, "
+        "without tracing, HTTP or MCP. CPU is that of both. `make bench-tunnel` has larger messages.",
+    ),
+    "propagation": _Part(
+        "Trace context over gRPC",
+        "The same echo in one process, whose CPU this is: the context carried by two lines that wrap "
+        "channel and server, or by interceptors; with spans; and by "
+        "opentelemetry-instrumentation-grpc. Each round is many short turns. "
+        "`make bench-propagation` has more forms.",
+    ),
 }
 
 

@@ -9,49 +9,18 @@ import argparse
 import asyncio
 import gc
 import os
-import secrets
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
-from opentelemetry import context as otel_context
-from opentelemetry import trace
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
-
 from bench.figures import Section, number
 from bench.propagation.forms import Form, forms, start_aio, start_sync
+from bench.propagation.measuring import MESSAGE, aio_slice, below_a_span
 
-MESSAGE = b"x" * 100
 SYNC_THREADS = 4
-
-
-def below_a_span() -> None:
-    """Make a sampled span current, so that there is something to carry."""
-    span_context = SpanContext(
-        secrets.randbits(128) | 1,
-        secrets.randbits(64) | 1,
-        is_remote=False,
-        trace_flags=TraceFlags(TraceFlags.SAMPLED),
-    )
-    otel_context.attach(trace.set_span_in_context(NonRecordingSpan(span_context)))
-
-
-async def aio_slice(call: Callable[[bytes], Awaitable[bytes]], calls: int, at_once: int) -> float:
-    """Make calls, so many at once, and return the processor time of one in microseconds."""
-    left = iter(range(calls))
-
-    async def caller() -> None:
-        for _ in left:
-            if await call(MESSAGE) != MESSAGE:
-                raise AssertionError("a wrong answer")
-
-    gc.collect()
-    before = time.process_time()
-    await asyncio.gather(*(caller() for _ in range(at_once)))
-    return (time.process_time() - before) / calls * 1e6
 
 
 def sync_slice(
