@@ -17,6 +17,7 @@ from bench.compare.benches import (
     MEMORY_BEFORE,
     Outcome,
 )
+from bench.compare.boundary import BARE, ECHO_32, INTERCEPTED, TUNNEL
 from bench.compare.charts import Bar, bar_chart, step_of
 from bench.compare.course import Arrived
 from bench.compare.pages import charts, page
@@ -47,6 +48,8 @@ def everything() -> dict[str, Outcome]:
         "memory": Outcome(
             {MEMORY_BEFORE: both, MEMORY_AFTER: both}, opened={OURS: 10_000, SDK_JSON: 9_000}
         ),
+        "tunnel": Outcome({ECHO_32: arms(BARE, TUNNEL)}),
+        "propagation": Outcome({ECHO_32: arms(BARE, INTERCEPTED)}),
     }
 
 

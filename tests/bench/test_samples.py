@@ -3,6 +3,7 @@
 import pytest
 from bench.compare.aims import AIMS, OURS, OURS_SSE, SDK_JSON, SDK_SSE, judged
 from bench.compare.benches import CALL_1, CALL_32, INITIALIZE, MEMORY_AFTER, MEMORY_BEFORE
+from bench.compare.boundary import BARE, ECHO_32, INTERCEPTED, TUNNEL
 from bench.compare.regression import judge
 from bench.compare.samples import (
     Found,
@@ -82,6 +83,8 @@ def everything() -> Found:
             MEMORY_BEFORE: {OURS: [sample(resident=100e6)]},
             MEMORY_AFTER: {OURS: [sample(resident=250e6)]},
         },
+        "tunnel": {ECHO_32: {TUNNEL: [sample(60)], BARE: [sample(10)]}},
+        "propagation": {ECHO_32: {INTERCEPTED: [sample(1, cpu=1.2)], BARE: [sample(1, cpu=1)]}},
     }
 
 
@@ -97,6 +100,8 @@ def test_each_aim_is_judged_against_whom_it_says() -> None:
         ("0.950", "≥ 0.900", "yes", "tracing off, JSON"),
         ("3.15 (3.00 to 3.30)", "≥ 4.00", "**no**", OTHER),
         ("150", "≤ 100", "**no**", "itself, empty"),
+        ("6.00", "≥ 5.00", "yes", BARE),
+        ("1.20", "≤ 1.05", "**no**", BARE),
     ]
     assert len(rows) == len(AIMS)
 
@@ -105,7 +110,7 @@ def test_aims_that_were_not_measured_are_left_out() -> None:
     found = everything()
     del found["calls"]
     whats = [row[0] for row in judged(found, 500).rows]
-    assert len(whats) == 2
+    assert len(whats) == 4
     assert not any(what.startswith("memory") for what in whats)
 
 
