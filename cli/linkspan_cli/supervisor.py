@@ -30,6 +30,8 @@ _READY_TIMEOUT_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 5.0
 """How much longer than its own bound a child may take to end before it is killed."""
 _OUTPUT_TIMEOUT_SECONDS: Final = 1.0
+_SILENT_SECONDS: Final = 0.7
+"""How long a stop may take until it is said what it waits for; most are over by then."""
 _DEFAULT_APP: Final = Path("examples") / "everything" / "server.py"
 
 
@@ -168,6 +170,8 @@ async def _run(options: RunOptions) -> int:
         if stop.is_set():
             for child in children:
                 child.kill()
+        else:
+            loop.call_later(_SILENT_SECONDS, _say_what_is_waited_for, options.drain_seconds)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -190,6 +194,14 @@ async def _run(options: RunOptions) -> int:
             print(f"linkspan run: {error}", file=sys.stderr)
         return error.status if error.status > 0 else EXIT_BROKEN
     return EXIT_OK
+
+
+def _say_what_is_waited_for(drain_seconds: float) -> None:
+    print(
+        f"linkspan run: stopping; what runs has {drain_seconds:g} s to end, Ctrl-C ends it now",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 async def _serve(options: RunOptions, children: list[_Child]) -> None:

@@ -521,6 +521,7 @@ def test_a_second_ctrl_c_waits_for_nothing(tmp_path: Path) -> None:
             next(events)
             process.signal(signal.SIGINT)
             wait_until(lambda: said(process, "shutting down"), "the first to be heard")
+            wait_until(lambda: said(process, "has 90 s to end"), "what it waits for to be told")
             process.signal(signal.SIGINT)
             process.wait()
         assert nobody_serves(addresses)
