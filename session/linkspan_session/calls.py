@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from linkspan_contract.envelope import INTERNAL_ERROR, Request, RequestId
+from linkspan_session.answer_streams import AnswerStream
 from linkspan_session.answers import TIMED_OUT, Answer, Failed
 from linkspan_session.errors import AnswerUnrecordedError, SessionError, StoreUnavailableError
 from linkspan_session.events import answer_event
 from linkspan_session.kernel import Call
 from linkspan_session.storage import StorageLimitError
 from linkspan_session.store import Changes
-from linkspan_session.streams import AnswerStream
 
 Stopped: TypeAlias = Failed | SessionError
 """How a request ends that is stopped: with an answer, or with a call that fails."""

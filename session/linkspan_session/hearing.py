@@ -11,6 +11,7 @@ from typing import Final
 
 from linkspan_contract.envelope import Notification, Response, is_request_id
 from linkspan_propagation import inject_into_fields
+from linkspan_session.answer_streams import PlainStream
 from linkspan_session.answers import CANCELLED, HeaderPairs
 from linkspan_session.errors import TooManyRequestsError
 from linkspan_session.exchange import Exchange
@@ -19,7 +20,6 @@ from linkspan_session.live import LiveSession
 from linkspan_session.outlets import SilentOutlet
 from linkspan_session.retries import HARMLESS_NOTIFICATIONS
 from linkspan_session.store import Changes
-from linkspan_session.streams import PlainStream
 
 logger = logging.getLogger(__name__)
 

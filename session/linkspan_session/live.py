@@ -40,14 +40,13 @@ from linkspan_session.store import (
     SessionStore,
     StreamRecord,
 )
-from linkspan_session.streams import (
-    EventStream,
-    Resumption,
+from linkspan_session.stream_ids import (
     call_stream_record,
     listening_stream_id,
     listening_stream_record,
     parse_event_id,
 )
+from linkspan_session.streams import EventStream, Resumption
 
 logger = logging.getLogger(__name__)
 

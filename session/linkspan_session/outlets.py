@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from linkspan_contract.envelope import JsonObject
+from linkspan_session.answer_streams import AnswerStream
 from linkspan_session.answers import UNDELIVERED, AskError, OnProgress
 from linkspan_session.asks import Asks
 from linkspan_session.events import notification_event
-from linkspan_session.streams import AnswerStream
 
 logger = logging.getLogger(__name__)
 

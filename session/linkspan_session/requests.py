@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from linkspan_contract.envelope import INVALID_REQUEST, Request
+from linkspan_session.answer_streams import AnswerStream, BatchStream, PlainStream
 from linkspan_session.answers import CANCELLED, LOST, SHUTTING_DOWN, Closing, Failed, HeaderPairs
 from linkspan_session.calls import RunningCall, RunningCalls, Settlement
 from linkspan_session.errors import (
@@ -37,13 +38,8 @@ from linkspan_session.retries import (
 from linkspan_session.settling import Settled, SettledHandshake
 from linkspan_session.storage.handler import HandlerStorage
 from linkspan_session.store import Principal, StreamRecord
-from linkspan_session.streams import (
-    AnswerStream,
-    BatchStream,
-    EventStream,
-    PlainStream,
-    parse_event_id,
-)
+from linkspan_session.stream_ids import parse_event_id
+from linkspan_session.streams import EventStream
 from linkspan_session.subject import set_subject
 from linkspan_session.tasks.runner import TaskRunner
 

@@ -1,7 +1,7 @@
-"""The stream of a request's answer as its handler writes it: plain, shared by a batch, on record.
+"""The stream of a request's answer that is on record, as its handler writes it.
 
-Above lie `calls` and `live`, which write; below lie `exchange` (the reader of the moment) and
-`journal`. A stream on record has a life of its own: readers come and go, and whoever comes back
+Above lie `calls` and `live`, which write; below lie `exchange` (the reader of the moment), `stream_ids`
+and `journal`. A stream on record has a life of its own: readers come and go, and whoever comes back
 with the id of the last event it saw gets what it missed and then what is new. Invariants: an event
 is on record before it is sent; events leave in the order of their numbers; an event id belongs to
 one stream of one session.
@@ -10,124 +10,21 @@ Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transport
 """
 
 import asyncio
-import hashlib
-import itertools
 import logging
-import secrets
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple
 
 from linkspan.session.v1.session_pb2 import Message
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse, StreamOpened
-from linkspan_contract.envelope import RequestId
+from linkspan_session.answer_streams import nothing
 from linkspan_session.errors import EventUnknownError, StoreUnavailableError
 from linkspan_session.exchange import Exchange
 from linkspan_session.journal import Journal
-from linkspan_session.store import Changes, EventRecord, SessionId, StreamRecord
+from linkspan_session.store import Changes, EventRecord, StreamRecord
+from linkspan_session.stream_ids import event_id
 
 logger = logging.getLogger(__name__)
-
-_PROCESS: Final = secrets.token_urlsafe(12)
-"""What the names of streams begin with that are made in this process, and in no other."""
-
-_streams: Final = itertools.count()
-
-
-def nothing() -> None:
-    """Do nothing."""
-
-
-class AnswerStream(Protocol):
-    """Where one request's answer goes."""
-
-    async def send(self, event: HandleRequestResponse) -> bool:
-        """Write a message on the way to the answer; False if nobody will ever read it."""
-        ...
-
-    async def finish(
-        self,
-        event: HandleRequestResponse,
-        changes: Changes | None = None,
-        committed: Callable[[], None] = nothing,
-    ) -> None:
-        """Write the answer, and end.
-
-        Args:
-            event: The answer.
-            changes: What the request changed, to be committed before the answer leaves.
-            committed: Called when the changes are on record, before the answer leaves.
-
-        Raises:
-            SessionMovedError: The changes cannot be committed: the session is another server's.
-            StoreUnavailableError: The changes cannot be committed now.
-        """
-        ...
-
-    def fail(self, error: Exception) -> None:
-        """End without an answer, because of an error."""
-        ...
-
-    def abort(self) -> None:
-        """End without an answer; does nothing after `finish` or `fail`."""
-        ...
-
-
-class PlainStream:
-    """A stream that its one reader takes or leaves; nothing of it is on record."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self.exchange = exchange
-
-    async def send(self, event: HandleRequestResponse) -> bool:
-        """See `AnswerStream.send`."""
-        return await self.exchange.send(event)
-
-    async def finish(
-        self,
-        event: HandleRequestResponse,
-        changes: Changes | None = None,  # noqa: ARG002 - without a session nothing is changed
-        committed: Callable[[], None] = nothing,  # noqa: ARG002
-    ) -> None:
-        """See `AnswerStream.finish`."""
-        self.exchange.finish(event)
-
-    def fail(self, error: Exception) -> None:
-        """See `AnswerStream.fail`."""
-        self.exchange.fail(error)
-
-    def abort(self) -> None:
-        """See `AnswerStream.abort`."""
-        self.exchange.finish()
-
-
-class BatchStream(PlainStream):
-    """The streams of a batch's requests, over one exchange that ends with the last of them."""
-
-    def __init__(self, exchange: Exchange, requests: int, journal: Journal) -> None:
-        super().__init__(exchange)
-        self._unanswered = requests
-        self._journal = journal
-
-    async def finish(
-        self,
-        event: HandleRequestResponse,
-        changes: Changes | None = None,
-        committed: Callable[[], None] = nothing,
-    ) -> None:
-        """Write one answer, and end with the last one."""
-        if changes is not None:
-            await self._journal.commit(changes)
-            committed()
-        await self.exchange.send(event)
-        self._unanswered -= 1
-        if not self._unanswered:
-            self.exchange.finish()
-
-    def abort(self) -> None:
-        """End only if nothing is owed any more; the other answers are still to come."""
-        if not self._unanswered:
-            self.exchange.finish()
 
 
 class Resumption(NamedTuple):
@@ -378,50 +275,3 @@ async def read_missed(
     if after < newest and not gaps and (not kept or kept[0][0] != after + 1):
         raise EventUnknownError
     return [HandleRequestResponse(message=Message.FromString(message)) for _, message in kept]
-
-
-def event_id(stream_id: str, sequence: int) -> str:
-    """Name an event: its stream's name and its number."""
-    return f"{stream_id}.{sequence}"
-
-
-def parse_event_id(text: str) -> tuple[str, int]:
-    """Read an event's name.
-
-    Raises:
-        EventUnknownError: Nobody here gave such a name.
-    """
-    stream_id, dot, number = text.rpartition(".")
-    if not (dot and stream_id and number.isascii() and number.isdigit() and len(number) <= 15):  # noqa: PLR2004
-        raise EventUnknownError
-    return stream_id, int(number)
-
-
-def new_stream_id() -> str:
-    """Make a name that no other stream of any session has."""
-    return f"{_PROCESS}{next(_streams):x}"
-
-
-def listening_stream_id(session_id: SessionId) -> str:
-    """Return the name of a session's listening stream; it is the same in every process."""
-    return hashlib.sha256(b"listening " + session_id.encode()).hexdigest()[:12]
-
-
-def call_stream_record(
-    session_id: SessionId,
-    request_id: RequestId,
-    request_key: str,
-    traceparent: str,
-    now_millis: int,
-) -> StreamRecord:
-    """Describe the stream of a request's answer, before it is on record."""
-    return StreamRecord(
-        session_id, new_stream_id(), request_id, traceparent, now_millis, request_key
-    )
-
-
-def listening_stream_record(
-    session_id: SessionId, traceparent: str, now_millis: int
-) -> StreamRecord:
-    """Describe a session's listening stream, before it is on record."""
-    return StreamRecord(session_id, listening_stream_id(session_id), None, traceparent, now_millis)

@@ -25,6 +25,7 @@ from tests.stores.backends import SqliteBackend
 from tests.support.waiting import PATIENCE_SECONDS
 
 from linkspan_contract.envelope import JsonObject, Request
+from linkspan_session.answer_streams import PlainStream
 from linkspan_session.answers import Result
 from linkspan_session.directory import SessionDirectory, SessionLimits
 from linkspan_session.exchange import Exchange
@@ -48,7 +49,6 @@ from linkspan_session.store.database import SqliteDatabase
 from linkspan_session.store.sqlite_nodes import MachineClock, SqliteNodeRegistry
 from linkspan_session.store.sqlite_sessions import SqliteSessionStore
 from linkspan_session.store.sqlite_tasks import SqliteTaskStore
-from linkspan_session.streams import PlainStream
 from linkspan_session.tasks.ledger import TaskLedger
 from linkspan_session.tasks.runner import TaskRunner
 

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.session.exchanges import read_all
 
 from linkspan_contract.envelope import Request, RequestId
+from linkspan_session.answer_streams import PlainStream
 from linkspan_session.answers import (
     CANCELLED,
     SESSION_ENDED,
@@ -24,7 +25,6 @@ from linkspan_session.exchange import Exchange
 from linkspan_session.kernel import Call
 from linkspan_session.outlets import SilentOutlet
 from linkspan_session.store import Changes
-from linkspan_session.streams import PlainStream
 
 LONG_SECONDS = 30.0
 

@@ -15,6 +15,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import RequestParams
 
 from linkspan_contract.envelope import INTERNAL_ERROR, JsonObject, Request
+from linkspan_session.answer_streams import PlainStream
 from linkspan_session.answers import Answer, Failed, Result
 from linkspan_session.exchange import Exchange
 from linkspan_session.kernel import (
@@ -27,7 +28,6 @@ from linkspan_session.kernel import (
 )
 from linkspan_session.outlets import SilentOutlet
 from linkspan_session.store import Handshake
-from linkspan_session.streams import PlainStream
 
 Handler = Callable[[ServerRequestContext[Any], RequestParams], Awaitable[Any]]
 

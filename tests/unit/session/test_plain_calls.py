@@ -28,12 +28,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from linkspan_contract.envelope import JsonObject, Request
+from linkspan_session.answer_streams import PlainStream
 from linkspan_session.answers import Answer
 from linkspan_session.exchange import Exchange
 from linkspan_session.kernel import Call, hosting, lowlevel_server, plain
 from linkspan_session.outlets import SilentOutlet
 from linkspan_session.store import Handshake
-from linkspan_session.streams import PlainStream
 
 VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 

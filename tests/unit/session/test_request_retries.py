@@ -17,7 +17,7 @@ from linkspan_session.exchange import Exchange
 from linkspan_session.live import LiveSession
 from linkspan_session.requests import Attempt, Requests, Terms
 from linkspan_session.store import Changes, EventRecord, SessionId
-from linkspan_session.streams import call_stream_record, event_id
+from linkspan_session.stream_ids import call_stream_record, event_id
 
 KEY = "the-key-of-the-request"
 REQUEST = Request(1, "tools/call", {"name": "look", "arguments": {}})

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.session.exchanges import read_all
 
 from linkspan.session.v1.session_service_pb2 import HandleRequestResponse
+from linkspan_session.answer_streams import BatchStream
 from linkspan_session.answers import CANCELLED, Result
 from linkspan_session.errors import (
     EventUnknownError,
@@ -28,13 +29,8 @@ from linkspan_session.store import (
     StreamRecord,
 )
 from linkspan_session.store.sqlite import SqliteStore
-from linkspan_session.streams import (
-    BatchStream,
-    EventStream,
-    Resumption,
-    call_stream_record,
-    parse_event_id,
-)
+from linkspan_session.stream_ids import call_stream_record, parse_event_id
+from linkspan_session.streams import EventStream, Resumption
 
 SESSION = SessionId("s")
 OWNER = NodeId("127.0.0.1:1#one")
