@@ -29,6 +29,7 @@ from linkspan_session import config as session_config
 from linkspan_traces import config as traces_config
 from linkspan_worker import config as worker_config
 from linkspan_worker.auth_config import check_exposure
+from linkspan_worker.exposure import check_proxied
 
 _DESCRIPTION: Final = """\
 Serves any Python MCP server from a stateless HTTP worker and a session server joined by gRPC.
@@ -126,6 +127,7 @@ def _run(parsed: argparse.Namespace) -> int:
     session_port = settings.port if parsed.session_port is None else parsed.session_port
     check_port(settings.host, session_port, flag="--session-port")
     check_exposure(worker, worker.host)
+    check_proxied(worker)
     check_port(worker.host, worker.port if parsed.port is None else parsed.port)
     session_metrics_port, worker_metrics_port = _metrics_ports(
         settings.metrics_port, worker.metrics_port, parsed.session_processes, os.environ

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from linkspan_worker.endpoint import McpEndpoint
+from linkspan_worker.headers import Headers
 from linkspan_worker.http import HttpExchange
 from linkspan_worker.reply import Reply
 from linkspan_worker.session_client import SessionClient
@@ -16,10 +17,11 @@ _MCP_PATHS: Final = (MCP_PATH, MCP_PATH + "/")
 
 _READY_TIMEOUT_SECONDS: Final = 1.0
 
-_PUBLIC: Final = (
-    ("access-control-allow-origin", "*"),
-    ("cache-control", "public, max-age=300"),
-)
+_WELL_KNOWN: Final = "/.well-known/"
+"""What clients look up before they call, in a browser, too; so its answers are for pages (RFC 8615)."""
+
+_PUBLIC: Final = (("cache-control", "public, max-age=300"),)
+_READING: Final = (("allow", "GET, HEAD, OPTIONS"),)
 
 _NOT_READY: Final = "no session server is ready: none answers, or their store does not"
 
@@ -38,7 +40,7 @@ class WorkerApp:
         Args:
             endpoint: Answers MCP.
             sessions: The way to the session servers, to ask whether they are ready.
-            documents: JSON that is served to whoever asks, web pages too, by path.
+            documents: JSON that is served to whoever asks, by path.
         """
         self._documents = documents
         self._endpoint = endpoint
@@ -54,12 +56,21 @@ class WorkerApp:
         """End the calls that have not ended by themselves, with an answer that says so."""
         self._endpoint.give_up()
 
+    def fields_of(self, exchange: HttpExchange) -> str:
+        """Write the headers without which the page that sent a request could not read its answer."""
+        return self._endpoint.pages.fields(exchange.method, Headers(exchange.headers))
+
     async def __call__(self, exchange: HttpExchange) -> None:
         """Serve one HTTP request."""
         if exchange.path in _MCP_PATHS:
             await self._endpoint(exchange)
             return
         reply = Reply(exchange, stall_seconds=_READY_TIMEOUT_SECONDS)
+        if exchange.path.startswith(_WELL_KNOWN):
+            exchange.own_fields = self.fields_of(exchange)
+            if exchange.method == "OPTIONS":
+                await reply.empty(HTTPStatus.NO_CONTENT, _READING)
+                return
         match exchange.path:
             case "/healthz":
                 await reply.json(HTTPStatus.OK, '{"status":"alive"}')

@@ -9,10 +9,11 @@ from linkspan_process.settings import (
     parse_port,
     parse_seconds,
     parse_text,
-    parse_words,
     setting,
 )
 from linkspan_worker.auth_config import AuthConfig
+from linkspan_worker.pages import parse_hosts, parse_origins
+from linkspan_worker.proxies import parse_networks
 from linkspan_worker.targets import parse_target
 
 ENV_PREFIX: Final = "LINKSPAN_WORKER_"
@@ -67,10 +68,24 @@ class _ServingConfig:
     )
     allowed_origins: frozenset[str] = setting(
         frozenset[str](),
-        parse=parse_words,
+        parse=parse_origins,
         help="the origins of web pages that may send requests, beside those of this machine, "
         "separated by commas",
         metavar="ORIGINS",
+    )
+    allowed_hosts: frozenset[str] = setting(
+        frozenset[str](),
+        parse=parse_hosts,
+        help="the names that the worker answers to in Host, beside those of this machine and that of "
+        "--auth-resource, separated by commas; none is any, unless it serves on loopback",
+        metavar="NAMES",
+    )
+    trusted_proxies: frozenset[str] = setting(
+        frozenset[str](),
+        parse=parse_networks,
+        help="the networks of the proxies whose Forwarded and X-Forwarded-* headers are believed, "
+        "such as 10.0.0.0/8, separated by commas",
+        metavar="NETWORKS",
     )
     stall_timeout: float = setting(
         30.0,

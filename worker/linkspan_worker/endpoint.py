@@ -38,6 +38,8 @@ from linkspan_worker.failures import Refusal, refusal_of
 from linkspan_worker.headers import ANY_ANSWER, Headers
 from linkspan_worker.http import ClientGoneError, HttpExchange
 from linkspan_worker.origin import refuse_rebinding
+from linkspan_worker.pages import Pages
+from linkspan_worker.proxies import TrustedProxies
 from linkspan_worker.relay import Ending, Liveliness, Relay
 from linkspan_worker.reply import Reply
 from linkspan_worker.request_span import RequestSpan
@@ -74,6 +76,8 @@ class McpEndpoint:
         routing_header: str,
         loopback_only: bool,
         allowed_origins: frozenset[str],
+        allowed_hosts: frozenset[str] | None = None,
+        proxies: TrustedProxies | None = None,
         trust: CallerTrust = _FOLLOWING,
         door: Door | None = None,
     ) -> None:
@@ -91,12 +95,16 @@ class McpEndpoint:
             loopback_only: Whether requests that name another host than this machine are refused.
             allowed_origins: The origins of web pages that may talk to the worker, beside those of
                 this machine.
+            allowed_hosts: The names that the worker answers to, beside those of this machine; None
+                for any, unless `loopback_only`.
+            proxies: Whose word about others is believed; None for nobody's.
             trust: What is made of callers' trace contexts and headers.
             door: Where requests are let in or not; None lets everybody in.
         """
         self._door = door
-        self._loopback_only = loopback_only
-        self._allowed_origins = allowed_origins
+        self._hosts = frozenset[str]() if loopback_only and not allowed_hosts else allowed_hosts
+        self._proxies = proxies
+        self.pages: Final = Pages(allowed_origins)
         self._trust = trust
         self._sessions = sessions
         self._request_timeout_seconds = request_timeout_seconds
@@ -120,6 +128,9 @@ class McpEndpoint:
         """Answer one request."""
         started_nanos = time.time_ns()
         headers = Headers(exchange.headers)
+        exchange.own_fields = self.pages.fields(exchange.method, headers)
+        if self._proxies is not None and exchange.client is not None:
+            exchange.passed_on = self._proxies.read(exchange.client[0], headers)
         try:
             arrival = await self._arrive(exchange, headers)
         except Exception as error:  # noqa: BLE001 - it is told inside of the span
@@ -130,7 +141,7 @@ class McpEndpoint:
         span = RequestSpan(
             exchange, headers, envelope, started_nanos=started_nanos, trust=self._trust
         )
-        exchange.own_fields = traceresponse_line(span.span)
+        exchange.own_fields += traceresponse_line(span.span)
         relay = Relay(
             exchange,
             Reply(exchange, stall_seconds=self._stall_seconds),
@@ -153,7 +164,10 @@ class McpEndpoint:
 
     async def _arrive(self, exchange: HttpExchange, headers: Headers) -> Arrival:
         rebinding = refuse_rebinding(
-            headers, loopback_only=self._loopback_only, allowed_origins=self._allowed_origins
+            headers,
+            hosts=self._hosts,
+            pages=self.pages,
+            passed_on=exchange.passed_on,
         )
         if rebinding is not None:
             return Arrival(headers, ANY_ANSWER, refused=RefusedError(rebinding))

@@ -71,7 +71,7 @@ def attributes_of(exchange: HttpExchange) -> dict[str, AttributeValue]:
     """
     attributes: dict[str, AttributeValue] = {
         "http.request.method": exchange.method if exchange.method in _METHODS else _OTHER,
-        "url.scheme": "http",
+        "url.scheme": exchange.scheme,
     }
     route = _ROUTES.get(exchange.path)
     if route is not None:

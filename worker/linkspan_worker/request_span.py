@@ -23,6 +23,7 @@ from linkspan_propagation import extract_from_fields
 from linkspan_worker.admission import SESSION_ID_HEADER
 from linkspan_worker.caller_trust import CallerTrust, apart, captured_headers
 from linkspan_worker.failures import Refusal
+from linkspan_worker.forwarded import Address, PassedOn
 from linkspan_worker.headers import Headers
 from linkspan_worker.http import HttpExchange
 from linkspan_worker.message_attributes import (
@@ -39,6 +40,7 @@ Attributes: TypeAlias = dict[str, AttributeValue]
 _MAX_VALUE_CHARS: Final = 256
 _META: Final = "_meta"
 _SERVER_FAULT: Final = 500
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 @cache
@@ -187,10 +189,38 @@ def _http_attributes(exchange: HttpExchange, headers: Headers) -> Attributes:
         attributes["server.address"], attributes["server.port"] = exchange.server
     if exchange.client is not None:
         attributes["client.address"], attributes["client.port"] = exchange.client
+    if exchange.passed_on is not None:
+        _look_behind_proxies(attributes, exchange.passed_on)
     agent = headers.get("user-agent")
     if agent is not None:
         attributes["user_agent.original"] = agent[:_MAX_VALUE_CHARS]
     return attributes
+
+
+def _look_behind_proxies(attributes: Attributes, passed_on: PassedOn) -> None:
+    """Say what the client saw, and that the peer is not the client.
+
+    Source: https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span
+    """
+    if "client.address" in attributes:
+        attributes["network.peer.address"] = attributes["client.address"]
+        attributes["network.peer.port"] = attributes["client.port"]
+    if passed_on.client is not None:
+        attributes.pop("client.port", None)
+        _add_address(attributes, "client", passed_on.client)
+    if passed_on.scheme:
+        attributes["url.scheme"] = passed_on.scheme
+    if passed_on.host is not None:
+        name, port = passed_on.host
+        default = _DEFAULT_PORTS.get(passed_on.scheme)
+        attributes.pop("server.port", None)
+        _add_address(attributes, "server", (name, default if port is None else port))
+
+
+def _add_address(attributes: Attributes, prefix: str, address: Address) -> None:
+    attributes[f"{prefix}.address"], port = address
+    if port is not None:
+        attributes[f"{prefix}.port"] = port
 
 
 def _session_attributes(session_id: str) -> Attributes:

@@ -22,8 +22,10 @@ from linkspan_worker.auth_config import check_exposure
 from linkspan_worker.caller_trust import CallerTrust
 from linkspan_worker.config import WorkerConfig
 from linkspan_worker.endpoint import McpEndpoint
+from linkspan_worker.exposure import answered_hosts, check_proxied
 from linkspan_worker.http import HttpServer, HttpTimes
 from linkspan_worker.measuring import MeasuredApp, measure_http
+from linkspan_worker.proxies import TrustedProxies
 from linkspan_worker.session_client import SessionClient
 from linkspan_worker.subject import log_fields
 
@@ -71,6 +73,7 @@ async def _serve(
     # What opentelemetry-instrument has put there would trace calls a second time, or tunnels as calls.
     remove_contrib_patches()
     check_exposure(config, config.host)
+    check_proxied(config)
     listener = take_port(config.host, config.port, shared=share_port)
     async with (
         metering(_SERVICE, environ, port=config.metrics_port) as meters,
@@ -103,6 +106,8 @@ async def _serve(
             routing_header=config.routing_header.lower(),
             loopback_only=is_loopback(config.host),
             allowed_origins=config.allowed_origins,
+            allowed_hosts=answered_hosts(config),
+            proxies=TrustedProxies(config.trusted_proxies) if config.trusted_proxies else None,
             trust=CallerTrust(
                 links=config.caller_trace == "link", captured=sorted(config.capture_headers)
             ),
@@ -125,13 +130,14 @@ async def _serve_http(
     server = HttpServer(
         app if meters is None else MeasuredApp(app, meters),
         HttpTimes(message_seconds=config.stall_timeout),
+        fields_of=app.fields_of,
     )
     if meters is not None:
         measure_http(server, meters)
     await server.start(listener)
     address = _address(config, listener)
     logger.info("serving %s for the session servers at %s", address, config.session)
-    if not (config.wants_auth or is_loopback(config.host)):
+    if not config.wants_auth and (config.trusted_proxies or not is_loopback(config.host)):
         logger.warning("nobody is asked who they are: whoever reaches this address can do anything")
     print(ready_line({"mcp": address, **metrics_address(meters)}), flush=True)
     try:

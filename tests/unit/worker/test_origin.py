@@ -4,6 +4,7 @@ import pytest
 
 from linkspan_worker.headers import Headers
 from linkspan_worker.origin import refuse_rebinding
+from linkspan_worker.pages import Pages
 
 
 def status_of(**headers: str) -> int | None:
@@ -15,8 +16,8 @@ def status_by(
 ) -> int | None:
     refusal = refuse_rebinding(
         Headers([(name.encode(), value.encode()) for name, value in headers.items()]),
-        loopback_only=loopback_only,
-        allowed_origins=allowed,
+        hosts=frozenset() if loopback_only else None,
+        pages=Pages(allowed),
     )
     return None if refusal is None else refusal.status
 

@@ -337,7 +337,8 @@ class HttpConnection(asyncio.Protocol):
     def give_up_waiting(self) -> None:
         """End a wait that took too long: for a next request, or for the rest of a head."""
         if self._incoming is not None and not self._incoming.response_begun:
-            self._say(HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time")
+            words = "the request did not arrive in time"
+            self._say(HTTPStatus.REQUEST_TIMEOUT, words, self._incoming)
         self.close()
 
     @property
@@ -374,14 +375,16 @@ class HttpConnection(asyncio.Protocol):
         if last is not None:
             last.keep_alive = False  # and nobody needs to be told why
         else:
-            self._say(*refusal)
+            self._say(*refusal, broken)
             self.close()
 
-    def _say(self, status: HTTPStatus, words: str) -> None:
+    def _say(self, status: HTTPStatus, words: str, to: HttpExchange | None) -> None:
         body = f"{words}\n".encode()
+        fields = b"" if to is None else self._server.fields_of(to).encode("latin-1")
         self._transport.write(
-            b"HTTP/1.1 %d %b\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n"
-            b"connection: close\r\n\r\n%b" % (status, status.phrase.encode(), len(body), body)
+            b"HTTP/1.1 %d %b\r\n%bcontent-type: text/plain\r\ncontent-length: %d\r\n"
+            b"connection: close\r\n\r\n%b"
+            % (status, status.phrase.encode(), fields, len(body), body)
         )
 
 

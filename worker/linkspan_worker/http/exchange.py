@@ -13,7 +13,10 @@ import time
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from linkspan_worker.forwarded import PassedOn
 
 HIGH_WATER_BYTES: Final = 64 * 1024
 """How much of a body is held for an application that does not read it."""
@@ -84,6 +87,7 @@ class HttpExchange:
         "method",
         "on_gone",
         "own_fields",
+        "passed_on",
         "path",
         "response_begun",
         "response_ended",
@@ -102,7 +106,7 @@ class HttpExchange:
 
         Args:
             wire: The connection.
-            client: Address and port of the client, if it has one.
+            client: Address and port of who sends it, be it a proxy; None if it has none.
             server: Address and port that it called.
         """
         self._wire = wire
@@ -122,6 +126,8 @@ class HttpExchange:
         """Called once when the client goes away before the response is complete."""
         self.own_fields = ""
         """Headers of the response as they are written, each with its line end; nothing checks them."""
+        self.passed_on: PassedOn | None = None
+        """What a trusted proxy says of whom it passed the request on for."""
         self.response_begun = False
         self.response_ended = False
         self.status: int | None = None
@@ -134,6 +140,21 @@ class HttpExchange:
         self._chunked = False
 
     # --- the request -----------------------------------------------------------------------------
+
+    @property
+    def client_address(self) -> str:
+        """Who sent the request, as far as that is known: an IP address; empty if there is none.
+
+        The client behind all trusted proxies if they name it, else the other end of the connection.
+        """
+        if self.passed_on is not None and self.passed_on.client is not None:
+            return self.passed_on.client[0]
+        return "" if self.client is None else self.client[0]
+
+    @property
+    def scheme(self) -> str:
+        """How the client sent it: `http`, or what a trusted proxy says."""
+        return "http" if self.passed_on is None else self.passed_on.scheme or "http"
 
     async def read(self) -> bytes:
         """Return the next piece of the body; empty at its end.

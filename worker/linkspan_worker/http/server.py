@@ -6,6 +6,7 @@ Above lies the worker's process; below lies `connection`. One timer serves all c
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Final
@@ -39,14 +40,23 @@ class HttpTimes:
 class HttpServer:
     """An HTTP/1.1 server before one application."""
 
-    def __init__(self, application: Serve, times: HttpTimes) -> None:
+    def __init__(
+        self,
+        application: Serve,
+        times: HttpTimes,
+        *,
+        fields_of: Callable[[HttpExchange], str] = lambda _: "",
+    ) -> None:
         """Make a server.
 
         Args:
             application: Answers each request; whatever it raises becomes a 500, and is logged.
             times: How long clients may take.
+            fields_of: Writes the headers that each answer to a request needs, where it is the server
+                that answers; the request may be there in part only.
         """
         self._application = application
+        self.fields_of: Final = fields_of
         self._times = times
         self._listening: asyncio.Server | None = None
         self._looking: asyncio.TimerHandle | None = None
@@ -122,12 +132,12 @@ class HttpServer:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    @staticmethod
-    def _break_off(exchange: HttpExchange) -> None:
+    def _break_off(self, exchange: HttpExchange) -> None:
         exchange.keep_alive = False
         if exchange.response_begun:  # its client must not take it for complete
             exchange.abort()
         else:
+            exchange.own_fields = exchange.own_fields or self.fields_of(exchange)
             exchange.respond(500, (("content-type", "text/plain"),), _ERROR_BODY)
 
     def _look(self) -> None:
