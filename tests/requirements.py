@@ -36,6 +36,8 @@ _METRICS: Final = "docs/metrics.md"
 _OURS: Final = "docs/architecture.md"
 _AUTH: Final = f"{_SPEC_2025}/authorization"
 _AUTH_PAGE: Final = "docs/auth.md"
+_BROWSERS_PAGE: Final = "docs/browsers-and-proxies.md"
+_FETCH: Final = "https://fetch.spec.whatwg.org/"
 _RFC: Final = "https://www.rfc-editor.org/rfc"
 
 
@@ -86,6 +88,71 @@ _ROWS: Final = (
         "http.rebinding",
         "On loopback, a foreign Host gets 421 and a foreign Origin 403.",
         f"{_SPEC_2025}/transports#security-warning",
+    ),
+    # Web pages and proxies
+    (
+        "cors.origins",
+        "Browsers are told of an allowed origin that it may read answers, and of no other.",
+        f"{_FETCH}#http-access-control-allow-origin",
+    ),
+    (
+        "cors.credentials",
+        "No answer is for every origin, and none asks for cookies.",
+        f"{_FETCH}#cors-protocol-and-credentials",
+    ),
+    (
+        "cors.exposed",
+        "A page can read the headers of an answer that clients need, on errors too.",
+        f"{_FETCH}#http-access-control-expose-headers",
+    ),
+    (
+        "cors.preflight",
+        "A preflight allows the headers that MCP and W3C Trace Context have clients send.",
+        f"{_FETCH}#http-access-control-allow-headers",
+    ),
+    (
+        "cors.metadata",
+        "A page of an allowed origin can look up the protected resource metadata.",
+        f"{_FETCH}#cors-protocol",
+    ),
+    (
+        "cors.caches",
+        "What depends on the origin says so to caches.",
+        f"{_FETCH}#cors-protocol-and-http-caches",
+    ),
+    (
+        "cors.browser",
+        "A page in Chromium calls tools from an allowed origin, and from another it cannot.",
+        _BROWSERS_PAGE,
+    ),
+    (
+        "proxies.untrusted",
+        "What anybody but a trusted proxy says of a request's way changes nothing.",
+        f"{_RFC}/rfc7239#section-8.1",
+    ),
+    ("proxies.forwarded", "Forwarded is read as its grammar has it.", f"{_RFC}/rfc7239#section-4"),
+    ("proxies.usual", "X-Forwarded-For takes addresses with and without ports.", _BROWSERS_PAGE),
+    (
+        "proxies.walk",
+        "The client is the first from the right that is no trusted proxy.",
+        f"{_RFC}/rfc7239#section-8.1",
+    ),
+    (
+        "proxies.unreadable",
+        "What cannot be read of a request's way is no error, and counts as not said.",
+        _BROWSERS_PAGE,
+    ),
+    ("proxies.both", "Where both kinds of header differ, neither is believed.", _BROWSERS_PAGE),
+    ("proxies.host", "A host that a proxy names has to be one's own, beside Host.", _BROWSERS_PAGE),
+    (
+        "proxies.exposed",
+        "Behind a trusted proxy, a worker asks who calls, or was told not to.",
+        _BROWSERS_PAGE,
+    ),
+    (
+        "proxies.span",
+        "The span of a request says who sent it behind trusted proxies, and who is the peer.",
+        "https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span",
     ),
     # Handshake era
     ("session.initialize", "initialize opens a session and names it in Mcp-Session-Id.", _SESSIONS),

@@ -183,11 +183,12 @@ def find_chromium() -> str:
 
 
 @contextmanager
-def chromium_page(profile: Path) -> Generator[Page]:
+def chromium_page(profile: Path, *arguments: str) -> Generator[Page]:
     """Run a browser with one page until the block is left.
 
     Args:
         profile: A folder for its profile.
+        arguments: More words for the browser.
     """
     path = find_chromium()
     with _pipes() as (to_browser, from_browser, adopt):
@@ -204,6 +205,7 @@ def chromium_page(profile: Path) -> Generator[Page]:
                 "--hide-scrollbars",
                 # The sandbox needs what root and most containers do not have; pages are our own.
                 "--no-sandbox",
+                *arguments,
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

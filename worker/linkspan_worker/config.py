@@ -76,8 +76,8 @@ class _ServingConfig:
     allowed_hosts: frozenset[str] = setting(
         frozenset[str](),
         parse=parse_hosts,
-        help="the names that the worker answers to in Host, beside those of this machine and that of "
-        "--auth-resource, separated by commas; none is any, unless it serves on loopback",
+        help="the names that the worker answers to in Host, beside those of this machine and of the "
+        "resource, separated by commas; none is any, but on loopback only those",
         metavar="NAMES",
     )
     trusted_proxies: frozenset[str] = setting(

@@ -54,7 +54,7 @@ _MAX_ORIGIN_CHARS: Final = 300
 """A scheme, a host of 253 characters and a port."""
 
 _ORIGIN: Final = re.compile(
-    r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._~%!$&'()*+,;=-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
+    r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 )
 _HOST: Final = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:]*:[0-9a-f:.]+")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")

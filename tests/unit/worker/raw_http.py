@@ -123,6 +123,7 @@ async def serving(
     message_seconds: float = LONG_SECONDS,
     keep_alive_seconds: float = LONG_SECONDS,
     receive_buffer_bytes: int | None = None,
+    fields_of: Callable[[HttpExchange], str] = lambda _: "",
 ) -> AsyncGenerator[Running]:
     """Serve until the block is left, and no longer than a test may take."""
     listener = socket.socket()
@@ -130,7 +131,9 @@ async def serving(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
     listener.bind(("127.0.0.1", 0))
     listener.setblocking(False)
-    server = HttpServer(application, HttpTimes(message_seconds, keep_alive_seconds))
+    server = HttpServer(
+        application, HttpTimes(message_seconds, keep_alive_seconds), fields_of=fields_of
+    )
     running = Running(server, listener.getsockname(), [])
     async with asyncio.timeout(PATIENCE_SECONDS):
         await server.start(listener)
