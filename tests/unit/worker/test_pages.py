@@ -185,7 +185,7 @@ def test_whatever_comes_each_line_is_one_header_of_ours(
 @pytest.mark.parametrize(
     ("text", "origins"),
     [
-        ("", set()),
+        ("", set[str]()),
         ("https://a.example", {"https://a.example"}),
         (
             " https://a.example , http://b.example:8080,",
@@ -228,7 +228,7 @@ def test_what_no_browser_would_send_as_an_origin_stops_the_start(text: str) -> N
 @pytest.mark.parametrize(
     ("text", "hosts"),
     [
-        ("", set()),
+        ("", set[str]()),
         ("MCP.example.com, 10.0.0.1", {"mcp.example.com", "10.0.0.1"}),
         ("fd00::1", {"fd00::1"}),
     ],

@@ -284,7 +284,7 @@ def test_a_worker_answers_to_the_names_it_was_told(
 @pytest.mark.parametrize(
     ("text", "networks"),
     [
-        ("", set()),
+        ("", set[str]()),
         ("10.0.0.0/8, fd00::/8", {"10.0.0.0/8", "fd00::/8"}),
         ("127.0.0.1,::1", {"127.0.0.1/32", "::1/128"}),
     ],
