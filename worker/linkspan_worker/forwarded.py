@@ -20,7 +20,7 @@ Address: TypeAlias = tuple[str, int | None]
 MAX_HOPS: Final = 32
 """How many proxies a request may have come through."""
 
-_MAX_FIELD_CHARS: Final = 4096
+_MAX_FIELD_CHARS: Final = 2048
 """How long one `Forwarded` may be that is read at all."""
 
 _MAX_NODE_CHARS: Final = 64
@@ -71,7 +71,7 @@ def forwarded_hops(fields: Iterable[str]) -> Iterator[PassedOn]:
     Args:
         fields: The values of the header, in the order in which they came.
     """
-    for field in reversed(list(fields)):
+    for field in list(fields)[: -MAX_HOPS - 1 : -1]:
         hops = _elements(field)
         if hops is None:
             return

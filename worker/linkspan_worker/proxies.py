@@ -11,8 +11,8 @@ Sources: RFC 7239, sections 4 and 8.1; https://opentelemetry.io/docs/specs/semco
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from itertools import islice
-from typing import Final
+from itertools import chain, islice
+from typing import Final, TypeAlias
 
 from linkspan_worker.forwarded import (
     MAX_HOPS,
@@ -27,7 +27,13 @@ from linkspan_worker.forwarded import (
 )
 from linkspan_worker.headers import Headers
 
+Values: TypeAlias = tuple[str, ...]
+"""The values of a header, in the order in which they came."""
+
+_FIELDS: Final = ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host")
+
 _REMEMBERED: Final = 1024
+_REMEMBERED_CHARS: Final = 512
 _NOTHING: Final = PassedOn()
 
 
@@ -42,6 +48,7 @@ class TrustedProxies:
         """
         self._networks: tuple[IPv4Network | IPv6Network, ...] = tuple(map(ip_network, networks))
         self._trusts = lru_cache(_REMEMBERED)(self._is_in_networks)
+        self._remembered = lru_cache(_REMEMBERED)(self._read)
 
     def trusts(self, address: str) -> bool:
         """Tell whether a proxy of ours has this IP address."""
@@ -56,20 +63,24 @@ class TrustedProxies:
         """
         if not self.trusts(peer):
             return None
-        standard = headers.all("forwarded")
-        clients = headers.all("x-forwarded-for")
-        schemes = headers.all("x-forwarded-proto")
-        hosts = headers.all("x-forwarded-host")
-        if standard and (clients or schemes or hosts):
-            usual = self._by_custom(clients, schemes, hosts)
-            said = _agreed(self._by_standard(standard), usual)
-        elif standard:
+        fields = tuple(tuple(headers.all(name)) for name in _FIELDS)
+        chars = sum(map(len, chain.from_iterable(fields)))
+        if not chars:
+            return None
+        # The same ones come with each request of a client; long ones are no client's of good will.
+        return self._remembered(fields) if chars <= _REMEMBERED_CHARS else self._read(fields)
+
+    def _read(self, fields: tuple[Values, ...]) -> PassedOn | None:
+        standard, *usual = fields
+        if not any(usual):
             said = self._by_standard(standard)
+        elif not standard:
+            said = self._by_usual(*usual)
         else:
-            said = self._by_custom(clients, schemes, hosts)
+            said = _agreed(self._by_standard(standard), self._by_usual(*usual))
         return None if said == _NOTHING else said
 
-    def _by_standard(self, fields: list[str]) -> PassedOn:
+    def _by_standard(self, fields: Values) -> PassedOn:
         client: Address | None = None
         scheme, host = "", None
         for hop in islice(forwarded_hops(fields), MAX_HOPS):
@@ -82,7 +93,7 @@ class TrustedProxies:
                 break
         return PassedOn(client, scheme, host)
 
-    def _by_custom(self, clients: list[str], schemes: list[str], hosts: list[str]) -> PassedOn:
+    def _by_usual(self, clients: Values, schemes: Values, hosts: Values) -> PassedOn:
         client: Address | None = None
         hops = 0
         for value in nearest_first(clients) if clients else ():
@@ -124,7 +135,7 @@ def parse_networks(text: str) -> frozenset[str]:
     return frozenset(networks)
 
 
-def _at_hop(fields: list[str], hops: int) -> str:
+def _at_hop(fields: Values, hops: int) -> str:
     """Pick the value that was written where the client's address was, in a list of its own.
 
     Some proxies append to each list, some write one value over what there was: then it is that.

@@ -105,7 +105,9 @@ def test_forwarded_is_read_as_the_rfc_has_it_nearest_hop_first(field: str, hops:
         (("for=192.0.2.1", "for=192.0.2.2, broken", "for=192.0.2.3"), ["192.0.2.3"]),
         (('for="', "for=192.0.2.3"), ["192.0.2.3"]),
         (("for=192.0.2.1", "broken"), []),
-        (("for=192.0.2.1;ext=" + "a" * 4096, "for=192.0.2.2"), ["192.0.2.2"]),
+        (("for=192.0.2.1;ext=" + "a" * 2048, "for=192.0.2.2"), ["192.0.2.2"]),
+        (("for=192.0.2.1", *[","] * (MAX_HOPS - 1)), ["192.0.2.1"]),
+        (("for=192.0.2.1", *[","] * MAX_HOPS), []),
     ],
 )
 def test_of_several_fields_those_before_a_broken_one_are_not_read(
