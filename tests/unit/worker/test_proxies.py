@@ -4,12 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.requirements import requirement
+from tests.unit.worker.collecting_wire import CollectingWire
 
 from linkspan_process.errors import SettingError
 from linkspan_worker.config import WorkerConfig
 from linkspan_worker.exposure import answered_hosts, check_proxied
 from linkspan_worker.forwarded import PassedOn
 from linkspan_worker.headers import Headers
+from linkspan_worker.http import HttpExchange
 from linkspan_worker.origin import refuse_rebinding
 from linkspan_worker.pages import Pages
 from linkspan_worker.proxies import TrustedProxies, parse_networks
@@ -220,6 +222,24 @@ def test_whatever_a_client_puts_before_it_is_never_taken_for_somebody_else(
 )
 def test_whatever_comes_is_read_without_an_error(headers: list[tuple[str, str]]) -> None:
     read(*headers)
+
+
+@pytest.mark.parametrize(
+    ("peer", "passed_on", "address", "scheme"),
+    [
+        (None, None, "", "http"),
+        ((PEER, 4711), None, PEER, "http"),
+        ((PEER, 4711), PassedOn(None, "https"), PEER, "https"),
+        ((PEER, 4711), PassedOn((CLIENT, None)), CLIENT, "http"),
+        ((PEER, 4711), PassedOn((CLIENT, 80), "https", ("a.example", None)), CLIENT, "https"),
+    ],
+)
+def test_an_exchange_says_who_its_client_is(
+    peer: tuple[str, int] | None, passed_on: PassedOn | None, address: str, scheme: str
+) -> None:
+    exchange = HttpExchange(CollectingWire(), client=peer, server=None)
+    exchange.passed_on = passed_on
+    assert (exchange.client_address, exchange.scheme) == (address, scheme)
 
 
 # --- which host --------------------------------------------------------------------------------
