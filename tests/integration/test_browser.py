@@ -1,5 +1,6 @@
 """Pages in a real browser: of an allowed origin they are MCP clients, of another they get nothing."""
 
+import itertools
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from linkspan_propagation.testing import OtlpReceiver
 ALLOWED: Final = "good.example"
 FOREIGN: Final = "evil.example"
 TRACE: Final = "0af7651916cd43dd8448eb211c80319e"
+
+_visits: Final = itertools.count()
 
 CLIENT: Final = """
   const post = (message, headers = {}) => fetch(mcp, {
@@ -63,8 +66,9 @@ class Scene:
 
     def run(self, host: str, script: str) -> Any:
         """Run a client's script in a page of a host, and return what it returns."""
-        self.page.open(f"http://{host}:{self.port}/")
-        self.page.wait_for(f"location.host === '{host}:{self.port}' && document.title === 'page'")
+        visit = f"?{next(_visits)}"  # so that no page before it is taken for this one
+        self.page.open(f"http://{host}:{self.port}/{visit}")
+        self.page.wait_for(f"location.search === '{visit}' && document.title === 'page'")
         return self.page.evaluate(
             f"(async () => {{ const mcp = '{self.stack.mcp}'; {CLIENT} {script} }})()"
         )
