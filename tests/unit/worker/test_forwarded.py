@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.requirements import requirement
 
@@ -184,6 +184,7 @@ _LOOKS_LIKE = st.lists(
 
 
 @requirement("proxies.unreadable")
+@settings(deadline=None)
 @given(st.lists(st.one_of(_CHARACTERS, _LOOKS_LIKE), max_size=4))
 def test_whatever_comes_only_addresses_schemes_and_hosts_come_out(fields: list[str]) -> None:
     for hop in forwarded_hops(fields):
@@ -197,6 +198,7 @@ def test_whatever_comes_only_addresses_schemes_and_hosts_come_out(fields: list[s
         assert node is None or plain_address(node[0]) == node[0]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

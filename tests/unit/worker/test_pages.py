@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.requirements import requirement
 
@@ -157,6 +157,7 @@ def test_what_no_client_sends_may_not_be_sent(name: str) -> None:
     assert not is_allowed_request_header(name)
 
 
+@settings(deadline=None)
 @given(
     method=st.sampled_from(["POST", "GET", "OPTIONS"]),
     origin=st.one_of(

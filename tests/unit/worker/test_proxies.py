@@ -1,7 +1,7 @@
 """Whose word counts, as tables: who is taken for the client, and what nobody can make up."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.requirements import requirement
 from tests.unit.worker.collecting_wire import CollectingWire
@@ -185,6 +185,7 @@ _LISTS = st.lists(
 
 
 @requirement("proxies.walk")
+@settings(deadline=None)
 @given(made_up=_LISTS, address=st.ip_addresses(v=4).map(str), hops=st.integers(0, 3))
 def test_a_client_cannot_make_up_who_it_is_before_a_proxy_that_appends(
     made_up: list[str], address: str, hops: int
@@ -197,6 +198,7 @@ def test_a_client_cannot_make_up_who_it_is_before_a_proxy_that_appends(
 
 
 @requirement("proxies.walk")
+@settings(deadline=None)
 @given(made_up=_TEXT, address=st.ip_addresses(v=4).map(str))
 def test_whatever_a_client_puts_before_it_is_never_taken_for_somebody_else(
     made_up: str, address: str
@@ -209,6 +211,7 @@ def test_whatever_a_client_puts_before_it_is_never_taken_for_somebody_else(
 
 
 @requirement("proxies.unreadable")
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
