@@ -38,6 +38,7 @@ SPAN_NAME: Final = "mcp.request"
 Attributes: TypeAlias = dict[str, AttributeValue]
 
 _MAX_VALUE_CHARS: Final = 256
+_MAX_HEADER_NAMES: Final = 64
 _META: Final = "_meta"
 _SERVER_FAULT: Final = 500
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -234,7 +235,7 @@ def _add_header_attributes(attributes: Attributes, headers: Headers) -> None:
     authorization = headers.get("authorization")
     attributes["mcp.request.session_id_present"] = session_id is not None
     attributes["mcp.auth.has_bearer"] = False
-    attributes["mcp.http.header.names"] = _shown_names(headers.names())
+    attributes["mcp.http.header.names"] = _shown_names(headers.names()[:_MAX_HEADER_NAMES])
     if session_id is not None:
         attributes.update(_session_attributes(session_id))
     version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
