@@ -2,7 +2,9 @@
 
 Standard output stays free for the ready line and for whatever the hosted server prints. Each line
 says, where there is one: trace and span, and what the service adds, such as session and method.
-Secrets are nobody's to log: a session is named by its digest, and no header is logged.
+Secrets are nobody's to log: a session is named by its digest, and no header is logged. What callers
+said can be part of a line, and cannot begin one, nor tell a terminal anything: line ends and control
+characters are written out.
 """
 
 import json
@@ -58,7 +60,14 @@ class _TextFormatter(logging.Formatter):
         record.about = "".join(
             f"{name.removesuffix('_id')}={_one_word(value)} " for name, value in shown.items()
         )
+        record.message = written_out(record.message)
         return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - its name
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 - its name
+        return _indented(super().formatStack(stack_info))
 
 
 class _JsonFormatter(logging.Formatter):
@@ -100,6 +109,20 @@ def set_up_logs(level: str, form: str = "auto", fields: LogFields = dict) -> Non
     logging.getLogger("grpc").setLevel(
         max(logging.INFO, root.level)
     )  # it tells of every loop it sees
+
+
+def written_out(text: str) -> str:
+    """Return a text as one line that a terminal shows as it is: the rest is written as in Python."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def _indented(text: str) -> str:
+    """Return lines none of which can be taken for one that was logged."""
+    return "\n".join(f"  {written_out(line)}" for line in text.split("\n"))
 
 
 def _one_word(value: str) -> str:
