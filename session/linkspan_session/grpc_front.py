@@ -15,6 +15,7 @@ from linkspan_session.host import SessionHost
 from linkspan_session.listener import SERVICE_NAME, Listener
 from linkspan_session.servicer import SessionServicer
 from linkspan_session.session_spans import draining
+from linkspan_session.unreadable import reading
 
 _HANG_UP_SECONDS: Final = 1.0
 """How long the last answers may take to leave."""
@@ -41,7 +42,7 @@ class GrpcFront:
 
     async def start(self) -> None:
         """Begin to serve."""
-        add_SessionServiceServicer_to_server(SessionServicer(self._host), self._sessions)
+        add_SessionServiceServicer_to_server(SessionServicer(self._host), reading(self._sessions))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server

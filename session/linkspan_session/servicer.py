@@ -52,8 +52,8 @@ class SessionServicer(SessionServiceServicer):
         self, request: service.InitRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> service.InitResponse:
         """Create a session, or find the one there is."""
-        set_subject(request.session_id, "initialize")
         try:
+            set_subject(request.session_id, "initialize")
             record, in_flight, created = await self._host.init(
                 _session_id(request.session_id),
                 _principal(request.principal),
