@@ -32,6 +32,7 @@ from linkspan_worker.admission import (
     routing_key_of,
 )
 from linkspan_worker.arrival import Arrival, End, Listen, judge, judge_stranger
+from linkspan_worker.authority import refuse_hosts
 from linkspan_worker.caller_trust import CallerTrust
 from linkspan_worker.entry import Door
 from linkspan_worker.failures import Refusal, refusal_of
@@ -163,14 +164,14 @@ class McpEndpoint:
             span.end(relay.reply.status, relay.reply.content_type)
 
     async def _arrive(self, exchange: HttpExchange, headers: Headers) -> Arrival:
-        rebinding = refuse_rebinding(
+        misdirected = refuse_hosts(headers, exchange.http_version) or refuse_rebinding(
             headers,
             hosts=self._hosts,
             pages=self.pages,
             passed_on=exchange.passed_on,
         )
-        if rebinding is not None:
-            return Arrival(headers, ANY_ANSWER, refused=RefusedError(rebinding))
+        if misdirected is not None:
+            return Arrival(headers, ANY_ANSWER, refused=RefusedError(misdirected))
         if self._door is None or exchange.method == "OPTIONS":  # which browsers send without one
             return await judge(exchange, headers, self._stall_seconds)
         return await self._enter(self._door, exchange, headers)

@@ -37,7 +37,7 @@ class CollectingWire:
         """Return the exchange of a POST that has come in whole."""
         exchange = HttpExchange(self, client=None, server=None)
         exchange.method, exchange.path = "POST", "/mcp"
-        exchange.headers.extend(headers)
+        exchange.headers.extend([(b"host", b"localhost"), *headers])
         if body:
             exchange.feed(body)
         exchange.feed_end()

@@ -693,3 +693,22 @@ def test_a_header_that_would_be_more_than_one_is_not_sent(
 def test_of_very_many_requests_in_one_piece_the_first_are_answered() -> None:
     raw = exchanged(get("/") * 1500)
     assert raw.count(b"HTTP/1.1 200 OK") >= 1000
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        ("/", "here"),
+        ("/http://x/", "here"),
+        ("http://there:1/a?b", "there:1"),
+        ("HTTP://a@b@[::1]?/@c", "[::1]"),
+    ],
+)
+def test_a_target_in_absolute_form_says_which_host_is_meant(target: str, host: str) -> None:
+    async def application(exchange: HttpExchange) -> None:
+        hosts = [value for name, value in exchange.headers if name == b"host"]
+        exchange.respond(200, TEXT, b"|".join(hosts))
+
+    raw = exchanged(get(target, "host: twice", "connection: close"), application)
+    expected = f"{host}|twice" if host == "here" else host
+    assert split(raw)[1].decode() == expected

@@ -11,6 +11,7 @@ Sources: RFC 9112; its section 9.3.2 for requests that are sent ahead.
 import asyncio
 import logging
 import os
+import re
 import socket
 import struct
 from collections import deque
@@ -40,6 +41,8 @@ _MAX_AHEAD: Final = 4
 
 _MAX_AHEAD_AT_ONCE: Final = 1000
 """How many may come in one piece, which is read whole; what follows them is not answered."""
+
+_END_OF_AUTHORITY: Final = re.compile(rb"[/?#]")
 
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 
@@ -205,6 +208,8 @@ class HttpConnection(asyncio.Protocol):
             raise _TooManyAheadError
         exchange.method = self._parser.get_method().decode("ascii")
         exchange.path = _path(self._target)
+        if not self._target.startswith(b"/"):
+            _name_host(exchange, self._target)
         exchange.http_version = version = self._parser.get_http_version()
         exchange.keep_alive = version == "1.1" and self._parser.should_keep_alive()
         if version == "1.1" and any(map(_expects_continue, exchange.headers)):
@@ -412,6 +417,16 @@ def _path(target: bytes) -> str:
             path = None
     text = (path or b"").decode("latin-1")
     return unquote(text) if "%" in text else text
+
+
+def _name_host(exchange: HttpExchange, target: bytes) -> None:
+    """Have a target in absolute form say which host is meant (RFC 9112, section 3.2.2)."""
+    scheme, found, rest = target.partition(b"://")
+    if not found or not scheme.isalpha():
+        return
+    authority = _END_OF_AUTHORITY.split(rest, maxsplit=1)[0].rpartition(b"@")[2]
+    others = [pair for pair in exchange.headers if pair[0] != b"host"]
+    exchange.headers = [(b"host", authority), *others]
 
 
 def _address(name: tuple[Any, ...] | str | None) -> tuple[str, int] | None:
