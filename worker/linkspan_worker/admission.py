@@ -58,6 +58,8 @@ LISTEN_METHOD: Final = "subscriptions/listen"
 
 ALLOWED_METHODS: Final = "GET, POST, DELETE, OPTIONS"
 
+_IDENTITY: Final = "identity"
+
 _TASK_METHODS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 """Requests whose `Mcp-Name` header names their task (SEP-2663)."""
 
@@ -125,9 +127,21 @@ def check_post_headers(headers: Headers) -> Accepted:
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             f"Unsupported media type: Content-Type must be {JSON}, in UTF-8",
         )
+    if (headers.get("content-encoding") or _IDENTITY).lower() != _IDENTITY:
+        raise RefusedError(_UNKNOWN_CODING)
     if (declared_bytes(headers) or 0) > MAX_MESSAGE_BYTES:
         raise RefusedError(too_large())
     return accepted
+
+
+_UNKNOWN_CODING: Final = Refusal(
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    INVALID_REQUEST,
+    "Unsupported media type: a body in a Content-Encoding is not taken",
+    "415",
+    headers=(("accept-encoding", _IDENTITY),),
+)
+"""A body that would have to be inflated is not. Source: RFC 9110, section 15.5.16."""
 
 
 def too_large() -> Refusal:
