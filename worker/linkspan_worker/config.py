@@ -14,6 +14,7 @@ from linkspan_process.settings import (
 from linkspan_worker.auth_config import AuthConfig
 from linkspan_worker.pages import parse_hosts, parse_origins
 from linkspan_worker.proxies import parse_networks
+from linkspan_worker.redirects import ANYWHERE, Whereabouts, parse_whereabouts
 from linkspan_worker.targets import parse_target
 
 ENV_PREFIX: Final = "LINKSPAN_WORKER_"
@@ -29,6 +30,13 @@ class _ServingConfig:
         help="the session servers to call: HOST:PORT, a list of addresses and ports with commas "
         "between them, or a gRPC target such as dns:///NAME:PORT",
         metavar="TARGET",
+    )
+    session_networks: Whereabouts = setting(
+        ANYWHERE,
+        parse=parse_whereabouts,
+        help="where session servers are: networks such as 10.0.0.0/8 and names such as "
+        "*.sessions.svc, separated by commas; a redirect elsewhere is not followed",
+        metavar="NETWORKS",
     )
     host: str = setting(
         "127.0.0.1",

@@ -5,9 +5,11 @@ Above lies `calls`, which makes the calls; below lie `attempts` (what follows fr
 """
 
 import asyncio
+import logging
 import random
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import grpc
@@ -26,6 +28,8 @@ CONNECT_SECONDS: Final = 1.0
 """How long a connection to an owner may take; a stopped process accepts one and says nothing."""
 
 RESEND_EVENT: Final = "linkspan.resend"
+
+logger = logging.getLogger(__name__)
 
 _resends = counter(metrics.get_meter("linkspan.worker"), RESENDS)
 
@@ -58,6 +62,7 @@ class Servers:
         retry_for_seconds: How long a request is sent again that fails again and again.
         owners: Who owns which session, as far as it is known.
         members: The single ones that there are; None if nobody can tell.
+        leads_to_one: Whether a redirect to an owner is one to follow.
     """
 
     placement: Route
@@ -65,6 +70,7 @@ class Servers:
     retry_for_seconds: float
     owners: OwnerCache = field(default_factory=lambda: OwnerCache(time.monotonic))
     members: Members | None = None
+    leads_to_one: Callable[[str], bool] = bool
 
     def placed(self, key: str) -> Route:
         """Return the way to the server that a key prefers, of those that there is a connection to."""
@@ -167,6 +173,9 @@ class Sends:
             SessionCallError: There is to be none.
         """
         failure = read_failure(error)
+        if failure.owner and not self._servers.leads_to_one(failure.owner):
+            logger.warning("a redirect that leads to no session server was not followed")
+            failure = replace(failure, owner="")
         pause_seconds = self.attempts.after(
             failure,
             never_sent=was_never_sent(error),

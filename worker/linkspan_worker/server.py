@@ -96,6 +96,7 @@ async def _serve(
             retry_for_seconds=config.retry_for,
             contrib=config.grpc_instrumentation == "contrib",
             meter_provider=None if meters is None else meters.provider,
+            whereabouts=config.session_networks,
         )
         endpoint = McpEndpoint(
             sessions,

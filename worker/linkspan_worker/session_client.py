@@ -26,6 +26,7 @@ from linkspan_worker.members import Members
 from linkspan_worker.owners import OwnerRoutes
 from linkspan_worker.placement import open_owner, open_placement
 from linkspan_worker.readiness import Readiness
+from linkspan_worker.redirects import ANYWHERE, Whereabouts, leads_to_session_server
 from linkspan_worker.sends import Servers, SessionCallError
 
 __all__ = [
@@ -56,6 +57,7 @@ class SessionClient:
         retry_for_seconds: float,
         contrib: bool = False,
         meter_provider: MeterProvider | None = None,
+        whereabouts: Whereabouts = ANYWHERE,
     ) -> None:
         """Make a client; it connects when it is first used, and again whenever it has to.
 
@@ -64,11 +66,16 @@ class SessionClient:
             retry_for_seconds: How long a request is sent again that fails again and again.
             contrib: Whether opentelemetry-instrumentation-grpc traces the calls.
             meter_provider: Where it is recorded how long calls take; None for nowhere.
+            whereabouts: Where session servers are: redirects elsewhere are not followed.
         """
         placement = open_placement(target, contrib=contrib, meter_provider=meter_provider)
         owner = partial(open_owner, contrib=contrib, meter_provider=meter_provider)
         self._servers = Servers(
-            placement, OwnerRoutes(owner), retry_for_seconds, members=Members(target)
+            placement,
+            OwnerRoutes(owner),
+            retry_for_seconds,
+            members=Members(target),
+            leads_to_one=partial(leads_to_session_server, target=target, whereabouts=whereabouts),
         )
         self._readiness = Readiness(placement)
 
