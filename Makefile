@@ -12,7 +12,7 @@ ARGS ?=
 # How many test files run at once: most wait for processes that they have started.
 WORKERS ?= 3
 
-.PHONY: help run test test-fast pictures bench bench-regress bench-conformance bench-propagation bench-sessions \
+.PHONY: help run test test-fast fuzz pictures bench bench-regress bench-conformance bench-propagation bench-sessions \
 	bench-tracing bench-tunnel lint format proto proto-check lock clean
 .DEFAULT_GOAL := help
 
@@ -27,6 +27,14 @@ test: $(VENV)/dev.stamp ## Run all tests.
 
 test-fast: $(VENV)/dev.stamp ## Run the tests that start no process.
 	$(BIN)/python -m pytest tests/unit tests/bench $(ARGS)
+
+# Each fuzzer explores for so long; thousands of slow connections are held for as long as they last.
+FUZZ_SECONDS ?= 30
+SLOW_CONNECTIONS ?= 10000
+
+fuzz: $(VENV)/dev.stamp ## Try new inputs for FUZZ_SECONDS a fuzzer, and hold SLOW_CONNECTIONS.
+	FUZZ_SECONDS=$(FUZZ_SECONDS) SLOW_CONNECTIONS=$(SLOW_CONNECTIONS) $(BIN)/python -m pytest -q \
+		--timeout 0 tests/fuzz tests/attacks/test_slow_connections.py $(ARGS)
 
 # CI must never draw what it is to compare with: there the variable below does nothing.
 pictures: $(VENV)/dev.stamp ## Draw the traces in tests/trees/pictures anew, to be looked at and committed.

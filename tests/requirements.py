@@ -38,6 +38,7 @@ _AUTH: Final = f"{_SPEC_2025}/authorization"
 _AUTH_PAGE: Final = "docs/auth.md"
 _BROWSERS_PAGE: Final = "docs/browsers-and-proxies.md"
 _FETCH: Final = "https://fetch.spec.whatwg.org/"
+_ATTACKS: Final = "docs/attacks.md"
 _RFC: Final = "https://www.rfc-editor.org/rfc"
 
 
@@ -874,6 +875,70 @@ _ROWS: Final = (
     ("logs.subject", "A log line names trace, span, session and method of its request.", _METRICS),
     ("logs.secrets", "No session id and no header is in any log.", _METRICS),
     ("logs.otlp", "Logs go over OTLP with their trace where they are asked for.", _METRICS),
+    # attacks
+    (
+        "attacks.smuggling",
+        "What two servers could read differently is refused, and its connection ends.",
+        f"{_RFC}/rfc9112#section-11.2",
+    ),
+    (
+        "attacks.host",
+        "A request is for one host: a second Host is refused, and a target in absolute form decides.",
+        f"{_RFC}/rfc9112#section-3.2",
+    ),
+    (
+        "attacks.coding",
+        "A request in a content coding gets 415, and is not decoded.",
+        f"{_RFC}/rfc9110#section-15.5.16",
+    ),
+    (
+        "attacks.inflation",
+        "A compressed RPC is inflated no further than a message may be long.",
+        _ATTACKS,
+    ),
+    (
+        "attacks.slow-connections",
+        "With thousands of connections that send a head byte by byte, others are served; those end.",
+        _ATTACKS,
+    ),
+    (
+        "attacks.guessing",
+        "A guessed session id is told the same whatever it is like; a minted one has 192 random bits.",
+        _SESSIONS,
+    ),
+    ("attacks.event-ids", "An event id opens nothing but what its session may read.", _RESUME),
+    (
+        "attacks.redirects",
+        "A worker follows a redirect to an address of session servers, and to nothing else.",
+        _ATTACKS,
+    ),
+    (
+        "attacks.request-state",
+        "State that was altered, made for another request, or sealed by another server is refused.",
+        _MODERN,
+    ),
+    (
+        "attacks.injection",
+        "What callers and tools say stays a value in headers, metadata, events, logs and spans.",
+        _ATTACKS,
+    ),
+    (
+        "attacks.header-names",
+        "What a client calls its headers takes a bounded place in spans and in memory.",
+        _ATTACKS,
+    ),
+    (
+        "fuzz.http",
+        "Whatever bytes come, answers are well-formed, none is a 5xx, and the next is served.",
+        _ATTACKS,
+    ),
+    ("fuzz.messages", "So with whatever JSON, in and out of sessions.", _ATTACKS),
+    ("fuzz.headers", "So with whatever trace context, event ids and MCP headers.", _ATTACKS),
+    (
+        "fuzz.rpcs",
+        "Whatever bytes, metadata and frames come over gRPC get a status that tells no internals.",
+        _ATTACKS,
+    ),
 )
 
 REQUIREMENTS: Final = {row[0]: Requirement(*row) for row in _ROWS}
