@@ -130,6 +130,9 @@ GOOD: Final[st.SearchStrategy[Any]] = st.fixed_dictionaries(
         "params": PARAMS.filter(lambda params: isinstance(params, dict)),
     }
 )
+NEARLY_GOOD: Final[st.SearchStrategy[Any]] = st.tuples(
+    GOOD, st.sampled_from(["jsonrpc", "id", "method", "params", "params", "result"]), ANYTHING
+).map(lambda made: {**made[0], made[1]: made[2]})
 
 
 def _texts(message: Any) -> st.SearchStrategy[bytes]:
@@ -150,7 +153,7 @@ def _texts(message: Any) -> st.SearchStrategy[bytes]:
 
 
 BODIES: Final = st.one_of(
-    GOOD.map(lambda message: json.dumps(message).encode()),
+    st.one_of(GOOD, NEARLY_GOOD).map(lambda message: json.dumps(message).encode()),
     st.one_of(GOOD, MESSAGES, st.lists(MESSAGES, max_size=4), ANYTHING).flatmap(_texts),
     st.binary(max_size=40),
 )

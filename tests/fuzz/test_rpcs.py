@@ -1,6 +1,7 @@
 """Whatever comes over gRPC to a session server: bytes, fields, metadata, and frames of a tunnel."""
 
 import asyncio
+import base64
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from linkspan.session.v1 import session_pb2 as nouns
 from linkspan.session.v1 import session_service_pb2 as service
 from linkspan.tunnel.v1.tunnel_pb2 import ClientFrame, Metadatum
 from linkspan.tunnel.v1.tunnel_service_pb2 import OpenRequest, OpenResponse
+from linkspan_tunnel.errors import Fault
 
 Record = Callable[[str, object], None]
 
@@ -87,10 +89,14 @@ HANDLED: Final = st.one_of(
 INITS: Final = st.builds(
     service.InitRequest, session_id=TEXTS, principal=PRINCIPALS, unreachable_owner=TEXTS
 )
+TOKENS: Final = st.one_of(
+    st.binary(max_size=20),
+    st.tuples(st.integers(), TEXTS).map(lambda parts: f"{parts[0]} {parts[1]}".encode()),
+).map(lambda raw: base64.urlsafe_b64encode(raw).decode())
 LISTS: Final = st.builds(
     service.ListSessionsRequest,
-    page_size=st.integers(-(1 << 31), (1 << 31) - 1),
-    page_token=TEXTS,
+    page_size=st.sampled_from([0, 0, 1, 1000, (1 << 31) - 1, -1]),
+    page_token=st.one_of(TEXTS, TOKENS),
 )
 
 
@@ -231,6 +237,8 @@ TUNNELS: Final = st.lists(
     ),
     max_size=6,
 )
+FAULTS: Final = {fault.words for fault in Fault}
+"""What the tunnel itself says of a call whose frames break its rules, with a code as gRPC has it."""
 
 
 @requirement("fuzz.rpcs")
@@ -267,6 +275,6 @@ def _check_frames(data: bytes, sent: object) -> None:
     of_calls = {*EXPECTED, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.DEADLINE_EXCEEDED}
     codes = {code.value[0] for code in of_calls}
     for frame in frames:
-        if frame.HasField("status_code") and not frame.refused:  # refused by the tunnel itself
+        if frame.HasField("status_code") and frame.status_message not in FAULTS:
             assert frame.status_code in codes, f"{frame} after {sent!r}"
             assert_no_internals(frame.status_message)
