@@ -153,11 +153,18 @@ CONNECTIONS: Final = st.builds(
     st.lists(EDITS, max_size=4),
     st.lists(PLACES, max_size=3),
 )
-SEVERAL: Final = st.lists(st.one_of(CONNECTIONS, st.lists(st.binary(max_size=60))), min_size=8)
+SEVERAL: Final = st.lists(
+    st.tuples(
+        st.one_of(CONNECTIONS, st.lists(st.binary(max_size=60))),
+        st.sampled_from([False, False, False, True]),
+    ),
+    min_size=8,
+)
+"""Connections at the same time: what is sent on each, and whether its end is half-closed then."""
 
 
-async def _exchange(host: str, port: int, pieces: Pieces) -> tuple[bytes, bool]:
-    """Send pieces; returns what came, and whether the server ended the connection."""
+async def _exchange(host: str, port: int, pieces: Pieces, half_close: bool) -> tuple[bytes, bool]:
+    """Send pieces; returns what came, and whether the server ended the connection by itself."""
     reader, writer = await asyncio.open_connection(host, port)
     came, ended = b"", False
     try:
@@ -165,16 +172,18 @@ async def _exchange(host: str, port: int, pieces: Pieces) -> tuple[bytes, bool]:
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(0)
+        if half_close:
+            writer.write_eof()
         while True:
             async with asyncio.timeout(QUIET_SECONDS):
                 data = await reader.read(1 << 16)
             came += data
             if not data:
-                ended = True
+                ended = not half_close  # which a server may take for the client's end
                 break
     except TimeoutError:
         pass
-    except ConnectionError:
+    except OSError:
         came, ended = b"", False  # what was on its way is lost with a reset
     finally:
         writer.transport.abort()
@@ -196,12 +205,12 @@ def test_a_worker_outlives_any_bytes(
     url = urlsplit(target.http)
     host, port = url.hostname or "", url.port or 0
 
-    def check(connections: list[Pieces]) -> int:
+    def check(connections: list[tuple[Pieces, bool]]) -> int:
         async def run() -> None:
             exchanged = await asyncio.gather(
-                *(_exchange(host, port, pieces) for pieces in connections)
+                *(_exchange(host, port, *connection) for connection in connections)
             )
-            for pieces, (came, ended) in zip(connections, exchanged, strict=True):
+            for (pieces, _), (came, ended) in zip(connections, exchanged, strict=True):
                 try:
                     _check(came, ended, b"".join(pieces))
                 except AssertionError as error:
