@@ -1,7 +1,7 @@
 """Handlers in every order that hypothesis thinks of, against a model made of dictionaries.
 
 Every step runs to its end before the next one begins, so a step that would have to wait is not taken;
-`test_storage.py` has the waiting.
+`test_storage_transactions.py` has the waiting.
 """
 
 import asyncio
