@@ -307,6 +307,11 @@ class SessionServer:
         return not (directory._doors or directory._coming)  # pyright: ignore[reportPrivateUsage]
 
 
+async def asleep(server: SessionServer, name: str = "s") -> None:
+    """Put a session on record that nobody has in memory."""
+    assert await server.sessions.sleep(await server.create(name))
+
+
 class Fleet:
     """Session servers over one file, each with its own connection to it."""
 
