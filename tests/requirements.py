@@ -942,6 +942,16 @@ _ROWS: Final = (
         "Whatever bytes, metadata and frames come over gRPC get a status that tells no internals.",
         _ATTACKS,
     ),
+    # Supply
+    ("supply.audit", "A known vulnerability of a dependency fails the build.", "CONTRIBUTING.md"),
+    (
+        "supply.sbom",
+        "The bill of materials lists each run dependency with its digests.",
+        "README.md",
+    ),
+    ("supply.locks", "What is installed is pinned by digest, without an address.", "SECURITY.md"),
+    ("deploy.confined", "The containers' layout runs as nobody on a read-only root.", _DEPLOY),
+    ("deploy.files", "The files of deploy/ name flags that exist, and confine what runs.", _DEPLOY),
     # The audit trail
     (
         "audit.flow",
