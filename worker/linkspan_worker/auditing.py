@@ -46,10 +46,12 @@ class WorkerAudit:
         if arrival.refused is None or not (by_door or arrival.refused.refusal.status in _TOLD):
             return
         refusal = arrival.refused.refusal
-        said: dict[str, str | int] = {"reason": refusal.error_type, "status": refusal.status}
-        if exchange.client is not None:
-            said["client_address"] = exchange.client[0]
-        self._tell(arrival, said)
+        more: dict[str, str | int] = {
+            "reason": refusal.error_type,
+            "status": refusal.status,
+            "client_address": exchange.client_address,
+        }
+        self._tell(arrival, more)
 
     def shut_out(self, arrival: Arrival) -> None:
         """Say that a listener is not let in any more, and is cut off."""

@@ -62,7 +62,8 @@ FIELDS: Final[Mapping[str, Field]] = MappingProxyType(
             _IDENTITY_CHARS,
         ),
         "client_address": Field(
-            "client.address", "The other end of the connection, where nobody else is known"
+            "client.address",
+            "Who sent it, as trusted proxies say; of an operator, the other end of the connection",
         ),
         "session": Field("mcp.session.id", "The digest of the session's id, as in spans and logs"),
         "method": Field("mcp.method.name", "The method of MCP, or the RPC of an operator"),
