@@ -154,8 +154,8 @@ def bounded(fields: Fields) -> dict[str, str | int]:
 def line_of(event: AuditEvent, service: str) -> bytes:
     """Write an event as one line of JSON, its end included.
 
-    JSON escapes what could end the line or move a terminal's cursor, but for DEL, which is escaped
-    here (RFC 8259, section 7).
+    `json` escapes all that is not printable ASCII, DEL included: what could end the line, or move a
+    terminal's cursor.
     """
     moment = datetime.fromtimestamp(event.time_nanos / 1e9, UTC)
     line: dict[str, str | int] = {
@@ -167,7 +167,7 @@ def line_of(event: AuditEvent, service: str) -> bytes:
         line["trace_id"] = f"{event.trace_id:032x}"
         line["span_id"] = f"{event.span_id:016x}"
     line.update(event.fields)
-    text = json.dumps(line, ensure_ascii=True).replace("\x7f", "\\u007f")
+    text = json.dumps(line, ensure_ascii=True)
     return text.encode("ascii") + b"\n"
 
 

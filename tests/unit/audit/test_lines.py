@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.requirements import requirement
 from tests.support.processes import REPOSITORY
@@ -23,6 +23,7 @@ JSON = st.recursive(
 
 
 @requirement("audit.lines")
+@example("\x00\n\r\x1b[2J\x7f\x9b\u2028\ud800")
 @given(st.text(st.characters(exclude_categories=[])))
 def test_any_text_is_one_line_of_printable_ascii_and_is_read_back(text: str) -> None:
     event = AuditEvent("linkspan.audit.tool_call", 1_700_000_000_123_456_789, {"tool": text}, 1, 2)
