@@ -32,8 +32,8 @@ from linkspan_worker.admission import (
     routing_key_of,
 )
 from linkspan_worker.arrival import Arrival, End, Listen, judge, judge_stranger
-from linkspan_worker.authority import refuse_hosts
 from linkspan_worker.auditing import WorkerAudit
+from linkspan_worker.authority import refuse_hosts
 from linkspan_worker.caller_trust import CallerTrust
 from linkspan_worker.entry import Door
 from linkspan_worker.failures import Refusal, refusal_of
