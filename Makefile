@@ -12,8 +12,7 @@ ARGS ?=
 # How many test files run at once: most wait for processes that they have started.
 WORKERS ?= 3
 
-.PHONY: help run test test-fast fuzz pictures bench bench-regress bench-conformance bench-propagation bench-sessions \
-.PHONY: help run test test-fast audit sbom pictures bench bench-regress bench-conformance bench-propagation bench-sessions \
+.PHONY: help run test test-fast fuzz audit sbom pictures bench bench-regress bench-conformance bench-propagation bench-sessions \
 	bench-tracing bench-tunnel lint format proto proto-check lock clean
 .DEFAULT_GOAL := help
 
