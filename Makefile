@@ -12,7 +12,7 @@ ARGS ?=
 # How many test files run at once: most wait for processes that they have started.
 WORKERS ?= 3
 
-.PHONY: help run test test-fast fuzz pictures bench bench-regress bench-conformance bench-propagation bench-sessions \
+.PHONY: help run test test-fast fuzz audit sbom pictures bench bench-regress bench-conformance bench-propagation bench-sessions \
 	bench-tracing bench-tunnel lint format proto proto-check lock clean
 .DEFAULT_GOAL := help
 
@@ -70,6 +70,13 @@ lint: $(VENV)/dev.stamp ## Check format, lint, types, imports, protos and genera
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	@$(MAKE) --no-print-directory proto-check
+
+audit: $(VENV)/dev.stamp ## Fail if a dependency has a known vulnerability.
+	@$(BIN)/python -m supply.audit
+
+sbom: $(VENV)/run.stamp ## Write the run dependencies to sbom.json, as CycloneDX.
+	@$(BIN)/python -m supply.sbom > sbom.json
+	@echo "sbom.json"
 
 format: $(VENV)/dev.stamp ## Rewrite the code in the house format.
 	$(BIN)/ruff format .

@@ -39,6 +39,9 @@ _AUTH_PAGE: Final = "docs/auth.md"
 _BROWSERS_PAGE: Final = "docs/browsers-and-proxies.md"
 _FETCH: Final = "https://fetch.spec.whatwg.org/"
 _ATTACKS: Final = "docs/attacks.md"
+_AUDIT: Final = "docs/audit.md"
+_SECURITY: Final = "SECURITY.md"
+_DEPLOY: Final = "deploy/README.md"
 _RFC: Final = "https://www.rfc-editor.org/rfc"
 
 
@@ -939,6 +942,47 @@ _ROWS: Final = (
         "Whatever bytes, metadata and frames come over gRPC get a status that tells no internals.",
         _ATTACKS,
     ),
+    # Supply
+    ("supply.audit", "A known vulnerability of a dependency fails the build.", "CONTRIBUTING.md"),
+    (
+        "supply.sbom",
+        "The bill of materials lists each run dependency with its digests.",
+        "README.md",
+    ),
+    ("supply.locks", "What is installed is pinned by digest, without an address.", "SECURITY.md"),
+    ("deploy.confined", "The containers' layout runs as nobody on a read-only root.", _DEPLOY),
+    ("deploy.files", "The files of deploy/ name flags that exist, and confine what runs.", _DEPLOY),
+    # The audit trail
+    (
+        "audit.flow",
+        "The trail tells who created, used, ended which session and called which tool, how, and when.",
+        _AUDIT,
+    ),
+    (
+        "audit.refusals",
+        "It tells of tries that were refused: no or a bad credential, a scope, a session of another.",
+        _AUDIT,
+    ),
+    ("audit.expiry", "It tells of sessions that expired, and whose they were.", _AUDIT),
+    (
+        "audit.secrets",
+        "The trail holds no session id and no credential; of content excerpts, only if told to.",
+        _AUDIT,
+    ),
+    (
+        "audit.lines",
+        "Whatever callers are called, an event is one line of printable ASCII.",
+        _AUDIT,
+    ),
+    ("audit.rotation", "A file that is moved away is made anew, and no event is lost.", _AUDIT),
+    (
+        "audit.trouble",
+        "A trail that cannot be written stops the start; later events wait, and losses are told.",
+        _AUDIT,
+    ),
+    ("audit.flood", "A stranger cannot choose how fast the trail grows.", _AUDIT),
+    ("audit.otlp", "The same events go over OTLP where that is asked for.", _AUDIT),
+    ("audit.documented", "The documentation lists events and fields as they are declared.", _AUDIT),
 )
 
 REQUIREMENTS: Final = {row[0]: Requirement(*row) for row in _ROWS}

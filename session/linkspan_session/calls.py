@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 from linkspan_contract.envelope import INTERNAL_ERROR, Request, RequestId
 from linkspan_session.answer_streams import AnswerStream
 from linkspan_session.answers import TIMED_OUT, Answer, Failed
+from linkspan_session.auditing import audit
 from linkspan_session.errors import AnswerUnrecordedError, SessionError, StoreUnavailableError
 from linkspan_session.events import answer_event
 from linkspan_session.kernel import Call
@@ -140,6 +141,7 @@ class RunningCalls:
     ) -> None:
         stream = running.stream
         running.begun = True
+        outcome: Answer | SessionError | None = None
         try:
             if running.stopped_with is None:
                 outcome = await self._outcome(running, answer, timeout_seconds)
@@ -155,6 +157,8 @@ class RunningCalls:
         except Exception as error:  # noqa: BLE001 - it must reach the caller, and nobody else
             stream.fail(error)
         finally:
+            if audit.trail is not None:
+                audit.answered(running.request, outcome)
             if settlement is not None:
                 settlement.over()
             self._running.discard(running)

@@ -11,10 +11,12 @@ from linkspan_process.settings import (
     parse_choice,
     parse_count,
     parse_long_seconds,
+    parse_optional_path,
     parse_path,
     parse_port,
     parse_seconds,
     parse_text,
+    parse_yes,
     setting,
 )
 
@@ -178,6 +180,24 @@ class SessionConfig:
         help="the port on loopback where Prometheus finds metrics; 0 takes a free one, none offers "
         "none unless OTEL_METRICS_EXPORTER asks for it",
         metavar="N",
+    )
+    audit_file: Path | None = setting(
+        None,
+        parse=parse_optional_path,
+        help="the file to which the audit trail is appended, as JSON lines; made if it is not there",
+        metavar="FILE",
+    )
+    audit_otlp: bool = setting(
+        False,
+        parse=parse_yes,
+        help="send the audit trail to where OTEL_LOGS_EXPORTER=otlp sends logs",
+        metavar="yes",
+    )
+    audit_content: bool = setting(
+        False,
+        parse=parse_yes,
+        help="show excerpts of arguments and results in the audit trail, which may hold anything",
+        metavar="yes",
     )
     log_format: str = setting(
         "auto",

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from linkspan_session import life
+from linkspan_session.auditing import audit
 from linkspan_session.claiming import Claimant
 from linkspan_session.doors import Doors
 from linkspan_session.errors import (
     DrainingError,
+    ForeignSessionError,
     OverloadedError,
     SessionElsewhereError,
     SessionEndedError,
@@ -212,7 +214,7 @@ class SessionDirectory:
             async with restoring(session_id), self._behind_door(session_id):
                 live = await self._find_behind_door(session_id, principal, unreachable_owner)
         if not tell_found(live.since_seconds, owner_match=live.record.principal == principal):
-            raise SessionNotFoundError
+            raise ForeignSessionError
         live.users += 1
         try:
             await self._note_use(session_id, live)
@@ -240,7 +242,7 @@ class SessionDirectory:
         live = self._live.get(session_id)
         if live is not None:
             if not is_match(owner_match=live.record.principal == principal):
-                raise SessionNotFoundError
+                raise ForeignSessionError
             if self._draining and live.unused and await self._leave_alone(live):
                 live.hand_over_listening(DrainingError())
                 raise DrainingError
@@ -248,8 +250,10 @@ class SessionDirectory:
                 return live  # whoever came first has found it
         lapses = self._lease.lapses
         found = await self._store.get(session_id)
-        if found is None or not is_match(owner_match=found.record.principal == principal):
+        if found is None:
             raise SessionNotFoundError
+        if not is_match(owner_match=found.record.principal == principal):
+            raise ForeignSessionError
         if live is not None and self._live.get(session_id) is live:
             if found.record.owner == live.record.owner and found.record.epoch == live.record.epoch:
                 live.doubtful = self._lease.lapses != lapses
@@ -413,6 +417,8 @@ class SessionDirectory:
             return error
         live.end()
         tallies.end(live.record)
+        if audit.trail is not None:
+            audit.ended(live.record)
         if self._live.get(live.record.session_id) is live:
             del self._live[live.record.session_id]
         await self._hosted.disconnect(live.connection)

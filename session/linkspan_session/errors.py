@@ -3,6 +3,7 @@
     SessionError                 a call fails with a gRPC status; carries an ErrorReason
     ├── InvalidRequestError      the caller broke the contract
     ├── SessionNotFoundError     no such session, or another principal's
+    │   └── ForeignSessionError  another principal's; looks the same to whoever calls
     ├── SessionEndedError        its client, or an operator, ended it
     ├── SessionExpiredError      it was not used for too long
     ├── SessionIdTakenError      Init of an id that another principal has
@@ -52,6 +53,10 @@ class SessionNotFoundError(SessionError):
 
     def __init__(self) -> None:
         super().__init__("Session not found")
+
+
+class ForeignSessionError(SessionNotFoundError):
+    """The session is another principal's: its caller is told what `SessionNotFoundError` tells."""
 
 
 class SessionEndedError(SessionError):

@@ -12,14 +12,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from linkspan_session.auditing import audit
 from linkspan_session.balance import excess
 from linkspan_session.directory import SessionDirectory
-from linkspan_session.errors import SessionMovedError, StoreUnavailableError
+from linkspan_session.errors import SessionError, SessionMovedError, StoreUnavailableError
 from linkspan_session.lease import Lease
 from linkspan_session.life import KEEP_CLOSED_MILLIS
 from linkspan_session.live import LiveSession
 from linkspan_session.session_spans import SLEEP, SWEEP, chore
-from linkspan_session.store import NodeLoad, SessionStore
+from linkspan_session.store import NodeLoad, SessionId, SessionStore
 from linkspan_session.tallies import tallies
 
 logger = logging.getLogger(__name__)
@@ -126,12 +127,25 @@ class Housekeeping:
     async def _sweep(self, done: Counter[str]) -> None:
         while True:
             now = self._now_millis()
+            expired: list[SessionId] | None = None if audit.trail is None else []
             swept = await self._store.expire(
-                now, keep_until_millis=now + KEEP_CLOSED_MILLIS, limit=_SWEEP_LIMIT
+                now,
+                keep_until_millis=now + KEEP_CLOSED_MILLIS,
+                limit=_SWEEP_LIMIT,
+                expired=expired,
             )
+            for session_id in expired or ():
+                await self._tell_expired(session_id)
             done[_SWEPT] += swept
             tallies.swept += swept
             if swept:
                 logger.info("%d sessions expired, or were removed", swept)
             if swept < _SWEEP_LIMIT:
                 return
+
+    async def _tell_expired(self, session_id: SessionId) -> None:
+        """Tell the audit trail of a session that expired; it is closed, and still on record."""
+        found = None
+        with suppress(SessionError):
+            found = await self._store.get(session_id)
+        audit.expired(session_id, None if found is None else found.record)

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from linkspan_contract.envelope import INVALID_REQUEST, Request
 from linkspan_session.answer_streams import AnswerStream, BatchStream, PlainStream
 from linkspan_session.answers import CANCELLED, LOST, SHUTTING_DOWN, Closing, Failed, HeaderPairs
+from linkspan_session.auditing import audit
 from linkspan_session.calls import RunningCall, RunningCalls, Settlement
 from linkspan_session.errors import (
     EventUnknownError,
@@ -225,6 +226,8 @@ class Requests:
         """Handle a request that belongs to no session."""
         if terms.attempt.begun_before and not await self._is_harmless(None, request):
             exchange.finish(answer_event(request.id, LOST))
+            if audit.trail is not None:
+                audit.answered(request, LOST)
             return
         set_subject("", request.method)
         stream = PlainStream(exchange)
@@ -267,6 +270,8 @@ class Requests:
 
 async def _finish(stream: AnswerStream, request: Request, answer: Failed) -> None:
     """Answer a request that does not run; what fails is told to who reads it."""
+    if audit.trail is not None:
+        audit.answered(request, answer)
     try:
         await stream.finish(answer_event(request.id, answer))
     except SessionError as error:
@@ -282,6 +287,8 @@ async def _give_up(
 ) -> None:
     """Answer a request of which nobody knows what became."""
     logger.info("%s may have run on another session server and is not run again", request.method)
+    if audit.trail is not None:
+        audit.answered(request, LOST)
     if on_record is None:
         exchange.finish(answer_event(request.id, LOST))
     else:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+from linkspan_process.audit import audited
 from linkspan_process.collection import put_off_collection
 from linkspan_process.lifecycle import END_SECONDS, run_service
 from linkspan_process.log_export import exported_logs
@@ -65,9 +66,10 @@ async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asynci
         async with (
             exported_logs(_SERVICE, environ, log_fields),
             telemetry(_SERVICE, environ, lean=config.tracing == "lean"),
+            audited(_SERVICE, environ, path=config.audit_file, otlp=config.audit_otlp) as trail,
         ):
             with put_off_collection():
                 from linkspan_session import serving  # noqa: PLC0415 - the port comes first
 
                 app = serving.load_hosted(config)
-            await serving.serve(config, app, listener, stop, meters)
+            await serving.serve(config, app, listener, stop, meters, trail)

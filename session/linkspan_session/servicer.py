@@ -19,6 +19,7 @@ from linkspan.session.v1.session_service_pb2_grpc import SessionServiceServicer
 from linkspan_contract import limits
 from linkspan_contract.status import make_status
 from linkspan_process.metrics.catalog import counter
+from linkspan_session.auditing import audit
 from linkspan_session.errors import (
     EventUnknownError,
     InvalidRequestError,
@@ -54,11 +55,15 @@ class SessionServicer(SessionServiceServicer):
         """Create a session, or find the one there is."""
         try:
             set_subject(request.session_id, "initialize")
+            if audit.trail is not None:
+                audit.come(request)
             record, in_flight, created = await self._host.init(
                 _session_id(request.session_id),
                 _principal(request.principal),
                 unreachable_owner=_node_id(request.unreachable_owner),
             )
+            if created and audit.trail is not None:
+                audit.created()
             return service.InitResponse(session=session_message(record, in_flight), created=created)
         except Exception as error:  # noqa: BLE001 - every failure leaves as a status
             await _abort(context, error)
@@ -71,6 +76,8 @@ class SessionServicer(SessionServiceServicer):
         """Do one thing for a client, and stream what comes of it."""
         try:
             set_subject(request.session_id)
+            if audit.trail is not None:
+                audit.come(request)
             exchange = await self._open(request, context)
             open_exchanges.add(exchange)
             try:
@@ -90,6 +97,8 @@ class SessionServicer(SessionServiceServicer):
         """Tell what is on record about a session."""
         try:
             overview = await self._host.get(_session_id(request.session_id))
+            if audit.trail is not None:
+                audit.operated("GetSession", context.peer(), request.session_id)
             return service.GetSessionResponse(session=overview_message(overview))
         except Exception as error:  # noqa: BLE001 - every failure leaves as a status
             await _abort(context, error)
@@ -102,6 +111,8 @@ class SessionServicer(SessionServiceServicer):
             size = _page_size(request.page_size)
             page = await self._host.list_page(_read_page_token(request.page_token), size + 1)
             more, page = len(page) > size, page[:size]
+            if audit.trail is not None:
+                audit.operated("ListSessions", context.peer())
             return service.ListSessionsResponse(
                 sessions=[overview_message(overview) for overview in page],
                 next_page_token=_page_token(page[-1].record) if more else "",
@@ -118,6 +129,8 @@ class SessionServicer(SessionServiceServicer):
                 _session_id(request.session_id),
                 unreachable_owner=_node_id(request.unreachable_owner),
             )
+            if audit.trail is not None:
+                audit.operated("EndSession", context.peer(), request.session_id)
             return service.EndSessionResponse()
         except Exception as error:  # noqa: BLE001 - every failure leaves as a status
             await _abort(context, error)
@@ -144,12 +157,15 @@ class SessionServicer(SessionServiceServicer):
                 unreachable_owner=unreachable_owner,
             )
         if action == "listen":
-            return await self._host.listen(
+            exchange = await self._host.listen(
                 _session_id(request.session_id),
                 principal,
                 request.listen.last_event_id,
                 unreachable_owner=unreachable_owner,
             )
+            if audit.trail is not None:
+                audit.listening()
+            return exchange
         if action == "end":
             return await self._host.end(
                 _session_id(request.session_id),
@@ -166,6 +182,8 @@ def _reason_of(reason: service.ErrorReason.ValueType) -> str:
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
     if isinstance(error, SessionError):
+        if audit.trail is not None:
+            audit.refused(error)
         owner = error.owner if isinstance(error, SessionElsewhereError) else ""
         _refusals.add(1, {"reason": _reason_of(error.reason)})
         await _abort_with(context, make_status(error.reason, str(error), owner=owner))

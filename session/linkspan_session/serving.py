@@ -11,10 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from linkspan_process.audit import Trail
 from linkspan_process.errors import StartError
 from linkspan_process.hosts import is_loopback
 from linkspan_process.metrics import Meters, metrics_address
 from linkspan_process.ready import ready_line
+from linkspan_session.auditing import audit
 from linkspan_session.config import SessionConfig
 from linkspan_session.directory import SessionLimits
 from linkspan_session.errors import StoreUnavailableError
@@ -64,6 +66,7 @@ async def serve(
     listener: Listener,
     stop: asyncio.Event,
     meters: Meters | None,
+    trail: Trail | None,
 ) -> None:
     """Serve until the event is set, then drain.
 
@@ -73,10 +76,14 @@ async def serve(
         listener: The port.
         stop: Set when it is time to end.
         meters: Where metrics are recorded; None for nowhere.
+        trail: Where the audit trail goes; None for nowhere.
 
     Raises:
         StartError: It cannot start.
     """
+    if config.audit_content and trail is None:
+        raise StartError("--audit-content shows nothing without --audit-file or --audit-otlp")
+    audit.begin(trail, content=config.audit_content)
     node = NodeId(f"{listener.advertised}#{uuid.uuid4().hex[:12]}")
     store = await open_store(
         config.store or f"sqlite:///{config.data / _DATABASE}",

@@ -73,7 +73,9 @@ class Guarded:
 
 
 @contextmanager
-def running_guarded(folder: Path, *worker_arguments: str) -> Generator[Guarded]:
+def running_guarded(
+    folder: Path, *worker_arguments: str, session_arguments: tuple[str, ...] = ()
+) -> Generator[Guarded]:
     """Run all of it until the block is left."""
     with ExitStack() as stack:
         issuer = stack.enter_context(running_issuer())
@@ -97,7 +99,10 @@ def running_guarded(folder: Path, *worker_arguments: str) -> Generator[Guarded]:
         words = tuple(str(word) for pair in arguments.items() for word in pair)
         running = stack.enter_context(
             running_stack(
-                folder / "data", receiver=receiver, worker_arguments=(*words, *worker_arguments)
+                folder / "data",
+                receiver=receiver,
+                session_arguments=session_arguments,
+                worker_arguments=(*words, *worker_arguments),
             )
         )
         yield Guarded(running, issuer, receiver, keys, api_key)

@@ -382,7 +382,9 @@ def test_what_expires_is_kept_as_closed_and_then_removed(backend: Backend) -> No
         kept = NOW + HOUR
         assert await sessions.expire(NOW + 9, keep_until_millis=kept, limit=9) == 0
         assert (await seen(store)).closed is None
-        assert await sessions.expire(NOW + 10, keep_until_millis=kept, limit=9) == 1
+        told: list[SessionId] = []
+        done = await sessions.expire(NOW + 10, keep_until_millis=kept, limit=9, expired=told)
+        assert (done, told) == (1, [SessionId("a")])
         there = await seen(store)
         assert (there.closed, there.owner, there.epoch) == (Closed.EXPIRED, NOBODY, 2)
         assert there.expires_millis == kept
@@ -390,7 +392,8 @@ def test_what_expires_is_kept_as_closed_and_then_removed(backend: Backend) -> No
         assert await sessions.stored_bytes((SessionId("a"),)) == {SessionId("a"): 0}
         assert await sessions.expire(kept - 1, keep_until_millis=kept, limit=9) == 0
         assert await seen(store) == there
-        assert await sessions.expire(kept, keep_until_millis=kept, limit=9) == 1
+        done = await sessions.expire(kept, keep_until_millis=kept, limit=9, expired=told)
+        assert (done, told) == (1, [SessionId("a")])  # what is removed has been told of
         assert await sessions.get(SessionId("a")) is None
         assert await sessions.expire(kept, keep_until_millis=kept, limit=9) == 0
         assert await sessions.create(record("a"), max_of_principal=1) is None

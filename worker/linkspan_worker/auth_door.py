@@ -40,6 +40,7 @@ from linkspan_worker.headers import Headers
 from linkspan_worker.session_client import Principal
 
 _MAX_VALUE_CHARS: Final = 256
+_MAX_CLIENT_CHARS: Final = 2048
 _NOBODY: Final = Principal()
 
 _TITLES: Final[Mapping[int, str]] = {
@@ -123,7 +124,12 @@ class _Admitted(Entry):
 def _admit(identity: Identity) -> _Admitted:
     """Let somebody in; remembered, because a remembered token is the same identity again."""
     return _Admitted(
-        Principal(issuer=identity.issuer, subject=identity.subject, resource=identity.resource),
+        Principal(
+            issuer=identity.issuer,
+            subject=identity.subject,
+            resource=identity.resource,
+            client_id=identity.client_id[:_MAX_CLIENT_CHARS],
+        ),
         _verified(identity),
         ends_at=identity.expires_at,
         identity=identity,

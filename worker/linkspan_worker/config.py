@@ -1,14 +1,17 @@
 """What can be set on a worker, each with its unit and default."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from linkspan_process.settings import (
     parse_captured_keys,
     parse_choice,
+    parse_optional_path,
     parse_port,
     parse_seconds,
     parse_text,
+    parse_yes,
     setting,
 )
 from linkspan_worker.auth_config import AuthConfig
@@ -147,6 +150,18 @@ class _ServingConfig:
         help="the port on loopback where Prometheus finds metrics; 0 takes a free one, none offers "
         "none unless OTEL_METRICS_EXPORTER asks for it",
         metavar="N",
+    )
+    audit_file: Path | None = setting(
+        None,
+        parse=parse_optional_path,
+        help="the file to which the audit trail is appended, as JSON lines; made if it is not there",
+        metavar="FILE",
+    )
+    audit_otlp: bool = setting(
+        False,
+        parse=parse_yes,
+        help="send the audit trail to where OTEL_LOGS_EXPORTER=otlp sends logs",
+        metavar="yes",
     )
     log_format: str = setting(
         "auto",

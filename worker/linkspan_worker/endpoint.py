@@ -32,6 +32,7 @@ from linkspan_worker.admission import (
     routing_key_of,
 )
 from linkspan_worker.arrival import Arrival, End, Listen, judge, judge_stranger
+from linkspan_worker.auditing import WorkerAudit
 from linkspan_worker.authority import refuse_hosts
 from linkspan_worker.caller_trust import CallerTrust
 from linkspan_worker.entry import Door
@@ -81,6 +82,7 @@ class McpEndpoint:
         proxies: TrustedProxies | None = None,
         trust: CallerTrust = _FOLLOWING,
         door: Door | None = None,
+        audit: WorkerAudit | None = None,
     ) -> None:
         """Make the endpoint.
 
@@ -101,8 +103,10 @@ class McpEndpoint:
             proxies: Whose word about others is believed; None for nobody's.
             trust: What is made of callers' trace contexts and headers.
             door: Where requests are let in or not; None lets everybody in.
+            audit: Told of what is refused; None if nobody wants to know.
         """
         self._door = door
+        self._audit = audit
         self._hosts = frozenset[str]() if loopback_only and not allowed_hosts else allowed_hosts
         self._proxies = proxies
         self.pages: Final = Pages(allowed_origins)
@@ -155,6 +159,8 @@ class McpEndpoint:
         )
         token = otel_context.attach(span.context)
         set_subject(headers, arrival.envelope, span.context)
+        if arrival.refused is not None and self._audit is not None:
+            self._audit.refused(exchange, arrival)
         try:
             await self._answer(arrival, relay)
         except ClientGoneError:
@@ -253,6 +259,8 @@ class McpEndpoint:
                     await relay.carry(answer, replace(ending, also_when=shut_out))
                 finally:
                     asking.cancel()
+                    if shut_out.happened and self._audit is not None:
+                        self._audit.shut_out(arrival)
         except BaseExceptionGroup as failed:  # asking never fails: it is what the relay raised
             raise failed.exceptions[0] from None
 

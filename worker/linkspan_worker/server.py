@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
+from linkspan_process.audit import audited
 from linkspan_process.hosts import is_loopback
 from linkspan_process.lifecycle import END_SECONDS, run_service
 from linkspan_process.log_export import exported_logs
@@ -18,6 +19,7 @@ from linkspan_process.ready import ready_line
 from linkspan_process.telemetry import telemetry
 from linkspan_propagation import remove_contrib_patches
 from linkspan_worker.app import MCP_PATH, WorkerApp
+from linkspan_worker.auditing import WorkerAudit
 from linkspan_worker.auth_config import check_exposure
 from linkspan_worker.caller_trust import CallerTrust
 from linkspan_worker.config import WorkerConfig
@@ -84,6 +86,7 @@ async def _serve(
             lean=config.tracing == "lean",
             trusts_remote=config.caller_trace == "follow",
         ),
+        audited(_SERVICE, environ, path=config.audit_file, otlp=config.audit_otlp) as trail,
         AsyncExitStack() as stack,
     ):
         door = None
@@ -113,6 +116,7 @@ async def _serve(
                 links=config.caller_trace == "link", captured=sorted(config.capture_headers)
             ),
             door=door,
+            audit=None if trail is None else WorkerAudit(trail),
         )
         app = WorkerApp(endpoint, sessions, {} if door is None else door.documents)
         try:

@@ -24,5 +24,13 @@ DROPPED_LOGS: Final = Metric(
     ("reason",),
 )
 
-METRICS: Final = (DROPPED_SPANS, DROPPED_LOGS)
+LOST_AUDIT_EVENTS: Final = Metric(
+    "linkspan.audit.lost",
+    "counter",
+    "{event}",
+    "Events of the audit trail that did not reach where they were to go, or were left out.",
+    ("sink",),
+)
+
+METRICS: Final = (DROPPED_SPANS, DROPPED_LOGS, LOST_AUDIT_EVENTS)
 """All of them, in the order of the documentation."""

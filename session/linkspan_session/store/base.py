@@ -255,13 +255,22 @@ class SessionStore(Protocol):
         """
         ...
 
-    async def expire(self, now_millis: int, *, keep_until_millis: int, limit: int) -> int:
+    async def expire(
+        self,
+        now_millis: int,
+        *,
+        keep_until_millis: int,
+        limit: int,
+        expired: list[SessionId] | None = None,
+    ) -> int:
         """Close as expired what is due, whoever owns it, and remove what was closed long enough.
 
         Args:
             now_millis: The time, in milliseconds since the Unix epoch.
             keep_until_millis: How long the records stay, in milliseconds since the Unix epoch.
             limit: How many to close, and how many to remove, at most.
+            expired: Takes the ids of what was closed; None if nobody wants to know. An id may be
+                missing if the store's answer was lost.
 
         Returns:
             How many it dealt with; fewer than `limit` means that nothing is left. A store that

@@ -194,17 +194,26 @@ class RedisSessionStore:
                 await self._index.close(rest[1], changes.expires_millis)
         return int(rest[0])
 
-    async def expire(self, now_millis: int, *, keep_until_millis: int, limit: int) -> int:
+    async def expire(
+        self,
+        now_millis: int,
+        *,
+        keep_until_millis: int,
+        limit: int,
+        expired: list[SessionId] | None = None,
+    ) -> int:
         """See `SessionStore.expire`. Removes `limit` at most, too, and nothing that is too new."""
         done: Counter[str] = Counter()
         while (room := limit - max(done["closed"], done["gone"])) > 0:
             # All that was looked at is not due any more, but for what a newer version wrote.
             due = await self._index.due(now_millis, done["newer"], min(room, _AT_ONCE))
-            done.update(
-                await together(
-                    self._expire_one(entry, now_millis, keep_until_millis) for entry in due
-                )
+            words = await together(
+                self._expire_one(entry, now_millis, keep_until_millis) for entry in due
             )
+            done.update(words)
+            if expired is not None:
+                pairs = zip(due, words, strict=True)
+                expired += [self._index.session_of(e) for e, word in pairs if word == "closed"]
             if not due:
                 break
         return max(done["closed"], done["gone"])

@@ -103,17 +103,27 @@ class SqliteSessionStore:
 
         return await self._database.write(work)
 
-    async def expire(self, now_millis: int, *, keep_until_millis: int, limit: int) -> int:
+    async def expire(
+        self,
+        now_millis: int,
+        *,
+        keep_until_millis: int,
+        limit: int,
+        expired: list[SessionId] | None = None,
+    ) -> int:
         """See `SessionStore.expire`. Removes `limit` at most, too, and nothing that is too new."""
 
-        def work(connection: sqlite3.Connection) -> int:
+        def work(connection: sqlite3.Connection) -> tuple[int, list[SessionId]]:
             removed = records.remove_closed(connection, now_millis, limit)
             due = records.select_due(connection, now_millis, limit)
             for session_id in due:
                 records.close(connection, session_id, Closed.EXPIRED, keep_until_millis)
-            return max(len(due), removed)
+            return max(len(due), removed), due
 
-        return await self._database.write(work)
+        dealt_with, closed = await self._database.write(work)
+        if expired is not None:
+            expired += closed
+        return dealt_with
 
     async def list_page(self, after: tuple[int, SessionId] | None, limit: int) -> list[Found]:
         """See `SessionStore.list_page`."""

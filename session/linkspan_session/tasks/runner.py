@@ -17,6 +17,7 @@ from opentelemetry.trace import Span, StatusCode
 
 from linkspan_contract.envelope import INTERNAL_ERROR, REQUEST_TIMEOUT
 from linkspan_session.answers import Answer, Failed
+from linkspan_session.auditing import audit
 from linkspan_session.errors import SessionError, StoreUnavailableError
 from linkspan_session.store import Principal
 from linkspan_session.store.tasks import TaskId, TaskRecord, TaskStatus
@@ -223,6 +224,8 @@ class TaskRunner:
                     await asyncio.sleep(_RETRY_SECONDS)
                 else:
                     span.set_attribute("linkspan.task.status", record.status)
+                    if audit.trail is not None:
+                        audit.task_ended(running.tool, record)
                     if record.status is TaskStatus.FAILED:
                         span.set_status(StatusCode.ERROR)
                     return

@@ -94,9 +94,9 @@ Global___MessageKind: _TypeAlias = MessageKind  # noqa: Y015
 
 @_typing.final
 class Principal(_message.Message):
-    """Who a session belongs to. Two principals are the same if and only if all three fields are equal,
-    byte for byte. All three empty is the anonymous principal, which is what a worker sends when it
-    has no authentication configured.
+    """Who a session belongs to. Two principals are the same if and only if issuer, subject and resource
+    are equal, byte for byte. All three empty is the anonymous principal, which is what a worker sends
+    when it has no authentication configured.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -104,6 +104,7 @@ class Principal(_message.Message):
     ISSUER_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
     issuer: _builtins.str
     """The authority that vouches for the subject, as in a token's "iss" claim. At most 2048 bytes.
     Default: empty.
@@ -116,16 +117,22 @@ class Principal(_message.Message):
     """The protected resource that the caller was admitted to (RFC 8707). At most 2048 bytes.
     Default: empty.
     """
+    client_id: _builtins.str
+    """The OAuth client by which the principal calls, as in a token's "client_id" claim: for the audit
+    trail, and no part of who the principal is. Its first 2048 characters are told. Empty in what a
+    session server sends. Default: empty.
+    """
     def __init__(
         self,
         *,
         issuer: _builtins.str = ...,
         subject: _builtins.str = ...,
         resource: _builtins.str = ...,
+        client_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "resource", b"resource", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "issuer", b"issuer", "resource", b"resource", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
