@@ -21,13 +21,15 @@ from linkspan.session.v1.session_service_pb2 import (
     Listen,
     StreamOpened,
 )
+from linkspan_process.tls.watching import TlsFiles
 from linkspan_worker.calls import Answer, Event, Nothing, init
 from linkspan_worker.members import Members
 from linkspan_worker.owners import OwnerRoutes
-from linkspan_worker.placement import open_owner, open_placement
+from linkspan_worker.placement import Route, Ways, open_owner, open_placement
 from linkspan_worker.readiness import Readiness
 from linkspan_worker.redirects import ANYWHERE, Whereabouts, leads_to_session_server
 from linkspan_worker.sends import Servers, SessionCallError
+from linkspan_worker.targets import name_of
 
 __all__ = [
     "Answer",
@@ -58,6 +60,7 @@ class SessionClient:
         contrib: bool = False,
         meter_provider: MeterProvider | None = None,
         whereabouts: Whereabouts = ANYWHERE,
+        tls: TlsFiles | None = None,
     ) -> None:
         """Make a client; it connects when it is first used, and again whenever it has to.
 
@@ -67,17 +70,37 @@ class SessionClient:
             contrib: Whether opentelemetry-instrumentation-grpc traces the calls.
             meter_provider: Where it is recorded how long calls take; None for nowhere.
             whereabouts: Where session servers are: redirects elsewhere are not followed.
+            tls: Who this worker is; None for no TLS.
         """
-        placement = open_placement(target, contrib=contrib, meter_provider=meter_provider)
-        owner = partial(open_owner, contrib=contrib, meter_provider=meter_provider)
+        ways: Ways = {
+            "contrib": contrib,
+            "meter_provider": meter_provider,
+            "tls": tls,
+            "server_name": name_of(target),
+        }
+        self._open_placement = partial(open_placement, target, **ways)
+        self.members: Final = Members(target)
         self._servers = Servers(
             placement,
             OwnerRoutes(owner),
             retry_for_seconds,
             members=Members(target),
             leads_to_one=partial(leads_to_session_server, target=target, whereabouts=whereabouts),
+            self._open_placement(),
+            OwnerRoutes(partial(open_owner, **ways)),
+            retry_for_seconds,
+            members=self.members,
         )
-        self._readiness = Readiness(placement)
+        self._readiness = Readiness(lambda: self._servers.placement)
+
+    @property
+    def placement(self) -> Route:
+        """The way to any session server; another one after `renew`."""
+        return self._servers.placement
+
+    def renew(self) -> None:
+        """Connect anew from now on, as this worker has another certificate; what runs goes on."""
+        self._servers.renew(self._open_placement())
 
     async def init(self, session_id: str, principal: Principal, *, timeout_seconds: float) -> None:
         """Create a session.
