@@ -36,7 +36,7 @@ class ExposureConfig(TlsConfig):
     tls_admin_peers: frozenset[str] = setting(
         frozenset[str](),
         parse=parse_words,
-        help="the same as --tls-peers for the address of operators; nothing is those",
+        help="as --tls-peers, for the address of operators; nothing is the same names",
         metavar="NAMES",
     )
     socket_mode: str = setting(

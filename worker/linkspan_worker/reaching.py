@@ -12,16 +12,24 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import grpc
+from grpc_health.v1 import health_pb2
 
 from linkspan_process.errors import SettingError
 from linkspan_process.tls import TlsConfig
 from linkspan_process.tls.diagnosis import diagnose
+from linkspan_worker.placement import Route
 from linkspan_worker.session_client import SessionClient
 from linkspan_worker.targets import name_of, names_several
 
 LOOK_SECONDS: Final = 1.0
 _MOST: Final = 3
 """How many servers are asked why they cannot be reached."""
+
+_EVERY_LOOKS: Final = 10
+_AT_LOOK: Final = 2
+"""At which look of so many that find no connection it is found out why."""
+
+_CHECK_SECONDS: Final = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -64,17 +72,48 @@ async def _watch(sessions: SessionClient, target: str, config: TlsConfig) -> Non
     if config.wants_tls:
         sessions.placement.is_ready()  # connects: a wrong certificate is told of at the start
     told: frozenset[str] = frozenset()
+    asked: Route | None = None
+    failing = 0
     while True:
         await asyncio.sleep(LOOK_SECONDS)
-        state = sessions.placement.channel.get_state()
+        placement = sessions.placement
+        state = placement.channel.get_state()
         if state is grpc.ChannelConnectivity.READY:
-            told = frozenset()
+            if config.wants_tls and asked is not placement:
+                asked = placement
+                words = await refusal_of(placement)
+                if words:
+                    logger.error("no connection to a session server: %s: %s", target, words)
+            told, failing = frozenset[str](), 0
         elif state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            failing += 1
+            if failing % _EVERY_LOOKS != _AT_LOOK:  # most servers that are away come back soon
+                continue
             addresses = sessions.members.preferred("")[:_MOST]
             found = frozenset(await _diagnoses(addresses, config, name_of(target)))
             for words in sorted(found - told):
                 logger.error("no connection to a session server: %s", words)
             told |= found
+            asked = None
+
+
+async def refusal_of(placement: Route) -> str:
+    """Ask a session server that believes this worker's certificate whether it lets it in.
+
+    Returns:
+        What it says if it does not; empty if it does, or nobody can tell.
+    """
+    check = placement.channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
+    try:
+        await check(health_pb2.HealthCheckRequest(), timeout=_CHECK_SECONDS)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+            return error.details() or error.code().name
+    return ""
 
 
 async def _diagnoses(addresses: Iterable[str], config: TlsConfig, server_name: str) -> list[str]:

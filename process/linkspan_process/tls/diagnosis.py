@@ -21,16 +21,15 @@ _NEED: Final = "it needs --tls-cert, --tls-key and --tls-ca"
 _NAMES: Final = (62, 64)
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL's x509_vfy.h."""
 
+_REFUSED: Final = (
+    "it refuses this process' certificate, which is of an authority that it does not believe, or "
+    "whose time is over"
+)
+
 _WORDS: Final = (
-    ("CERTIFICATE_REQUIRED", "it refuses this process, which showed no certificate"),
-    ("HANDSHAKE_FAILURE", "it refuses this process' certificate"),
-    ("CERTIFICATE_EXPIRED", "it refuses this process' certificate, whose time is over"),
-    ("UNKNOWN_CA", "it refuses this process' certificate, whose authority it does not know"),
-    ("BAD_CERTIFICATE", "it refuses this process' certificate"),
-    ("DECRYPT_ERROR", "it refuses this process' certificate, whose authority it does not know"),
-    ("CERTIFICATE_UNKNOWN", "it refuses this process' certificate"),
     ("WRONG_VERSION_NUMBER", "it does not speak TLS; start it with --tls-cert and the others"),
     ("RECORD_LAYER_FAILURE", "it does not speak TLS; start it with --tls-cert and the others"),
+    ("ALERT", _REFUSED),
 )
 """What OpenSSL's reasons mean here."""
 
@@ -92,7 +91,8 @@ async def _try_with(host: str, port: int, config: TlsConfig, name: str) -> str |
         return _said(error)
     try:
         async with asyncio.timeout(_ALERT_SECONDS):
-            await reader.read(1)
+            if not await reader.read(1):  # HTTP/2 would begin; gRPC refuses without an alert
+                return _REFUSED
     except ssl.SSLError as error:
         return _said(error)
     except (OSError, TimeoutError):
