@@ -41,7 +41,7 @@ class Claimant:
         store: SessionStore,
         lease: Lease,
         now_millis: Callable[[], int],
-        probe: Probe = probe,
+        look: Probe | None = None,
     ) -> None:
         """Make a claimant.
 
@@ -49,9 +49,9 @@ class Claimant:
             store: Where sessions are on record.
             lease: This session server's lease.
             now_millis: The wall clock, in milliseconds since the Unix epoch.
-            probe: Looks whether another session server answers.
+            look: Looks whether another session server answers; None for one without TLS.
         """
-        self._probe = probe
+        self._look_at = look
         self._store = store
         self._lease = lease
         self._now_millis = now_millis
@@ -86,7 +86,7 @@ class Claimant:
                 case Move.REDIRECT:
                     raise SessionElsewhereError(owner)
                 case Move.PROBE:
-                    probed = await self._probe(owner)
+                    probed = await (self._look_at or probe)(owner)
                     logger.info("a worker could not reach %s; it %s", owner, probed.value)
                     tell_step("owner.probed", outcome=probed.value)
                     if probed is Probed.REFUSES:

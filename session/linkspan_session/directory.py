@@ -33,7 +33,7 @@ from linkspan_session.errors import (
 from linkspan_session.kernel import HostedServer
 from linkspan_session.lease import Lease
 from linkspan_session.live import LiveSession, StreamSettings
-from linkspan_session.probing import Probe, probe
+from linkspan_session.probing import Probe
 from linkspan_session.session_spans import is_match, restoring, tell_found
 from linkspan_session.store import (
     Changes,
@@ -85,7 +85,7 @@ class SessionDirectory:
         limits: SessionLimits,
         now_millis: Callable[[], int],
         restore: Callable[[LiveSession], Awaitable[None]],
-        probe: Probe = probe,
+        probe: Probe | None = None,
     ) -> None:
         """Make an empty directory.
 
@@ -98,7 +98,7 @@ class SessionDirectory:
             limits: How long sessions live and how many there may be.
             now_millis: The wall clock, in milliseconds since the Unix epoch.
             restore: Tells the hosted server what the client of a session that wakes had asked for.
-            probe: Looks whether another session server answers.
+            probe: Looks whether another session server answers; None for one without TLS.
         """
         self._restore = restore
         self._hosted = hosted

@@ -39,7 +39,7 @@ from linkspan_session.lease import Lease
 from linkspan_session.life import Event, state_of
 from linkspan_session.live import LiveSession, StreamSettings
 from linkspan_session.overview import Overview
-from linkspan_session.probing import Probe, probe
+from linkspan_session.probing import Probe
 from linkspan_session.requests import Attempt, Requests, Terms
 from linkspan_session.store import Found, Principal, SessionId, SessionRecord, SessionStore
 from linkspan_session.tasks.runner import TaskRunner
@@ -79,7 +79,7 @@ class SessionHost:
         streams: StreamSettings,
         limits: SessionLimits,
         task_runner: TaskRunner,
-        probe: Probe = probe,
+        probe: Probe | None = None,
         now_millis: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """Make a host.
@@ -94,7 +94,7 @@ class SessionHost:
             streams: How streams behave.
             limits: How long sessions live and how many there may be.
             task_runner: Runs what outlives its request.
-            probe: Looks whether another session server answers.
+            probe: Looks whether another session server answers; None for one without TLS.
             now_millis: The wall clock, in milliseconds since the Unix epoch.
         """
         self._store = store

@@ -19,13 +19,16 @@ from tests.support.certificates import Authority, Files
 from tests.support.fleet import running_fleet
 from tests.support.peer import Answer, Peer, peer_of, session_at
 from tests.support.processes import EVERYTHING, ServiceProcess, linkspan
+from tests.support.scrape import metrics_of, scrape
 from tests.support.stack import Stack, running_stack
 from tests.support.waiting import wait_until
 
 GRPCURL = str(Path(sys.prefix) / "bin" / "grpcurl")
 SERVICE = "linkspan.session.v1.SessionService"
+PEERS = "spiffe://example.com/worker,operator.example.com,192.0.2.7"
 WORKER = "spiffe://example.com/worker"
 AT_ONCE = 50
+METRICS = ("--metrics-port", "0")
 PATIENT = ("--retry-for", "0.5")
 
 
@@ -52,8 +55,8 @@ def secure(
     """A worker and a session server that believe each other; whoever is named WORKER is let in."""
     with running_stack(
         tmp_path_factory.mktemp("secure"),
-        session_arguments=(*server.flags, "--tls-peers", f"{WORKER},operator.example.com"),
-        worker_arguments=authority.issue("worker", (WORKER,)).flags,
+        session_arguments=(*server.flags, *METRICS, "--tls-peers", PEERS),
+        worker_arguments=(*authority.issue("worker", (WORKER,)).flags, *METRICS),
     ) as running:
         yield running
 
@@ -130,8 +133,9 @@ def test_whoever_shows_no_certificate_or_a_wrong_one_is_refused(
 def test_of_those_that_the_authority_knows_only_peers_are_let_in(
     secure: Stack, authority: Authority
 ) -> None:
-    operator = authority.issue("operator", ("operator.example.com",))
-    assert SERVICE in grpcurl(secure, *operator.grpcurl).stdout
+    for name in ("operator.example.com", "192.0.2.7", WORKER):
+        operator = authority.issue("operator", (name, "more.example.com"))
+        assert SERVICE in grpcurl(secure, *operator.grpcurl).stdout
     for name in ("other.example.com", "spiffe://example.com/other", "127.0.0.1"):
         other = authority.issue("other", (name,))
         for words in ("list", f"{SERVICE}/ListSessions", "grpc.health.v1.Health/Check"):
@@ -149,11 +153,21 @@ def test_a_worker_that_is_no_peer_gets_nowhere(
     how = ("--grpc-instrumentation", instrumentation)
     with worker_at(secure.grpc, *other.flags, *how) as (peer, worker):
         answer = peer.initialize()
-        assert answer.status >= 500, answer
+        assert answer.status == 503, answer
         assert "none that" not in json.dumps(answer.messages)
         wait_until(lambda: bool(complaints(worker)), "the worker to say why")
         (line,) = complaints(worker)
         assert "none that this session server lets in" in line
+
+
+@requirement("tls.expiry")
+def test_for_how_long_a_certificate_is_good_is_a_metric(secure: Stack) -> None:
+    year_seconds = 365 * 24 * 3600
+    for name, process in (("session", secure.session), ("worker", secure.worker)):
+        shown = scrape(metrics_of(process))
+        left = shown.value(f"linkspan_{name}_certificate_left_seconds")
+        assert left is not None
+        assert year_seconds - 600 < left <= year_seconds
 
 
 @requirement("tls.old-versions")
@@ -258,19 +272,29 @@ def test_the_name_to_look_for_can_be_another_than_the_address(
 def test_session_servers_find_out_about_each_other_through_tls(
     authority: Authority, server: Files, tmp_path: Path
 ) -> None:
-    """The owner of a session is stopped: the other server looks whether it answers, and waits."""
-    lease = ("--lease", "3")
+    """Who says that an owner cannot be reached is sent there once more, if that answers."""
     with running_fleet(
         f"sqlite:///{tmp_path / 'sessions.db'}",
         servers=2,
         app=EVERYTHING,
-        session_arguments=(*server.flags, *lease),
+        session_arguments=server.flags,
     ) as fleet:
         mcp = fleet.add_worker(*authority.issue("w4", (WORKER,)).flags)
         with session_at(mcp) as session:
             assert session.call("add", a=1, b=1).status == 200
             (owner,) = {commit.owner for commit in fleet.commits()}
-            first = next(each for each in fleet.servers if owner.startswith(each.address + "#"))
+            (first,) = [each for each in fleet.servers if owner.startswith(each.address + "#")]
+            (other,) = [each for each in fleet.servers if each is not first]
+            asked = json.dumps({"sessionId": session.session_id, "unreachableOwner": owner})
+            sent_on = subprocess.run(
+                [GRPCURL, *server.grpcurl, "-d", asked, other.address, f"{SERVICE}/EndSession"],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+            assert "SESSION_ELSEWHERE" in sent_on.stderr, sent_on
+            assert any("it answers" in line for line in other.log)
             first.process.kill()
             assert session.call("add", a=2, b=3).result["structuredContent"] == {"result": 5}
 
@@ -334,7 +358,7 @@ def test_a_worker_calls_with_its_new_certificate_from_then_on(
         worker_arguments=(*files.flags, *PATIENT),
     ) as stack:
         with peer_of(stack.mcp) as peer:
-            assert peer.initialize().status >= 500
+            assert peer.initialize().status == 503
         files.replace_with(authority.issue("changed", ("new.example.com",)))
         wait_until(lambda: said(stack.worker, "was read again"), "the new certificate")
         with session_at(stack.mcp) as session:

@@ -89,6 +89,7 @@ class OwnerRoutes:
         *,
         capacity: int = MAX_ROUTES,
         idle_seconds: float = IDLE_SECONDS,
+        retired_seconds: float = RETIRED_SECONDS,
     ) -> None:
         """Make the pool; use it within one event loop.
 
@@ -96,7 +97,9 @@ class OwnerRoutes:
             open_route: Opens the way to an address.
             capacity: How many stay open at most, unless more are in use.
             idle_seconds: How long one stays open that is not used.
+            retired_seconds: How long one stays open at least that was retired.
         """
+        self._retired_seconds = retired_seconds
         self._open_route = open_route
         self._capacity = capacity
         self._idle_seconds = idle_seconds
@@ -133,7 +136,7 @@ class OwnerRoutes:
         if self._sweep_handle is not None:
             self._sweep_handle.cancel()
         # Not at once: whoever was just given one is about to call.
-        self._sweep_later(RETIRED_SECONDS)
+        self._sweep_later(self._retired_seconds)
 
     async def close(self) -> None:
         """Close all of them, and end their calls."""

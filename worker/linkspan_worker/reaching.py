@@ -7,17 +7,15 @@ to a session server that gRPC has a connection to.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 import grpc
-from grpc_health.v1 import health_pb2
 
 from linkspan_process.errors import SettingError
 from linkspan_process.tls import TlsConfig
 from linkspan_process.tls.diagnosis import diagnose
-from linkspan_worker.placement import Route
 from linkspan_worker.session_client import SessionClient
 from linkspan_worker.targets import name_of, names_several
 
@@ -60,7 +58,7 @@ async def watching_servers(
         target: The target that they are behind.
         config: The settings of TLS.
     """
-    task = asyncio.create_task(_watch(sessions, target, config))
+    task = asyncio.create_task(_Watch(sessions, target, config).run())
     try:
         yield
     finally:
@@ -68,62 +66,59 @@ async def watching_servers(
         await asyncio.wait({task})
 
 
-async def _watch(sessions: SessionClient, target: str, config: TlsConfig) -> None:
-    if config.wants_tls:
-        sessions.placement.is_ready()  # connects: a wrong certificate is told of at the start
-    told: frozenset[str] = frozenset()
-    asked: Route | None = None
-    failing = 0
-    while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        placement = sessions.placement
-        state = placement.channel.get_state()
+class _Watch:
+    """What was seen of the connections so far, and said."""
+
+    def __init__(self, sessions: SessionClient, target: str, config: TlsConfig) -> None:
+        self._sessions = sessions
+        self._target = target
+        self._config = config
+        self._told: frozenset[str] = frozenset()
+        self._failing = 0
+        self._connected = False
+
+    async def run(self) -> None:
+        if self._config.wants_tls:
+            self._sessions.connect()  # a wrong certificate is told of at the start
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._look()
+            except Exception:  # what cannot be found out is no reason to end
+                logger.debug("cannot tell whether session servers are reached", exc_info=True)
+
+    async def _look(self) -> None:
+        state = self._sessions.connection
         if state is grpc.ChannelConnectivity.READY:
-            if config.wants_tls and asked is not placement:
-                asked = placement
-                words = await refusal_of(placement)
+            if self._config.wants_tls and not self._connected:
+                words = await self._sessions.refusal(timeout_seconds=_CHECK_SECONDS)
                 if words:
-                    logger.error("no connection to a session server: %s: %s", target, words)
-            told, failing = frozenset[str](), 0
+                    self._tell([f"{self._target}: {words}"])
+                else:
+                    self._told = frozenset()
+            self._connected = True
+            self._failing = 0
         elif state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-            failing += 1
-            if failing % _EVERY_LOOKS != _AT_LOOK:  # most servers that are away come back soon
-                continue
-            addresses = sessions.members.preferred("")[:_MOST]
-            found = frozenset(await _diagnoses(addresses, config, name_of(target)))
-            for words in sorted(found - told):
+            self._connected = False
+            self._failing += 1
+            if self._failing % _EVERY_LOOKS == _AT_LOOK:  # most that are away come back sooner
+                addresses = self._sessions.members.preferred("")[:_MOST]
+                self._tell(await _diagnoses(addresses, self._config, name_of(self._target)))
+        else:
+            self._connected = False
+
+    def _tell(self, found: Sequence[str]) -> None:
+        """Say what was not said before, or since all was well."""
+        for words in found:
+            if words not in self._told:
                 logger.error("no connection to a session server: %s", words)
-            told |= found
-            asked = None
-
-
-async def refusal_of(placement: Route) -> str:
-    """Ask a session server that believes this worker's certificate whether it lets it in.
-
-    Returns:
-        What it says if it does not; empty if it does, or nobody can tell.
-    """
-    check = placement.channel.unary_unary(
-        "/grpc.health.v1.Health/Check",
-        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-        response_deserializer=health_pb2.HealthCheckResponse.FromString,
-    )
-    try:
-        await check(health_pb2.HealthCheckRequest(), timeout=_CHECK_SECONDS)
-    except grpc.aio.AioRpcError as error:
-        if error.code() is grpc.StatusCode.PERMISSION_DENIED:
-            return error.details() or error.code().name
-    return ""
+        self._told |= frozenset(found)
 
 
 async def _diagnoses(addresses: Iterable[str], config: TlsConfig, server_name: str) -> list[str]:
     found: list[str] = []
     for address in addresses:
-        try:
-            words = await diagnose(address, config, server_name)
-        except Exception:  # what cannot be found out is no reason to end
-            logger.debug("cannot tell why %s is not reached", address, exc_info=True)
-            continue
+        words = await diagnose(address, config, server_name)
         if words is not None:
             found.append(f"{address}: {words}")
     return found

@@ -40,6 +40,19 @@ class Readiness:
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
 
+    async def refusal(self, *, timeout_seconds: float) -> str:
+        """Ask one session server whether it lets this worker in.
+
+        Returns:
+            What it says if it does not; empty if it does, or nobody can tell.
+        """
+        try:
+            await self._checking()(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+                return error.details() or error.code().name
+        return ""
+
     async def is_serving(self, *, timeout_seconds: float) -> bool:
         """Tell whether one session server, at least, says in time that it takes calls."""
         checks = {asyncio.ensure_future(self._find_one()) for _ in range(_SIDE_BY_SIDE)}

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from functools import partial
 from typing import Final, NoReturn
 
+import grpc
 from opentelemetry.metrics import MeterProvider
 
 from linkspan.session.v1.session_pb2 import Message, MessageKind, Principal
@@ -25,7 +26,7 @@ from linkspan_process.tls.watching import TlsFiles
 from linkspan_worker.calls import Answer, Event, Nothing, init
 from linkspan_worker.members import Members
 from linkspan_worker.owners import OwnerRoutes
-from linkspan_worker.placement import Route, Ways, open_owner, open_placement
+from linkspan_worker.placement import Ways, open_owner, open_placement
 from linkspan_worker.readiness import Readiness
 from linkspan_worker.redirects import ANYWHERE, Whereabouts, leads_to_session_server
 from linkspan_worker.sends import Servers, SessionCallError
@@ -94,12 +95,16 @@ class SessionClient:
         self._readiness = Readiness(lambda: self._servers.placement)
 
     @property
-    def placement(self) -> Route:
-        """The way to any session server; another one after `renew`."""
-        return self._servers.placement
+    def connection(self) -> grpc.ChannelConnectivity:
+        """Whether there is a connection to any session server; asking makes none."""
+        return self._servers.placement.channel.get_state()
+
+    def connect(self) -> None:
+        """Begin to connect, if there is no connection."""
+        self._servers.placement.is_ready()
 
     def renew(self) -> None:
-        """Connect anew from now on, as this worker has another certificate; what runs goes on."""
+        """Connect anew from now on, since this worker has another certificate; what runs goes on."""
         self._servers.renew(self._open_placement())
 
     async def init(self, session_id: str, principal: Principal, *, timeout_seconds: float) -> None:
@@ -167,6 +172,10 @@ class SessionClient:
     async def is_serving(self, *, timeout_seconds: float) -> bool:
         """Ask whether any session server takes calls; False if none says so in time."""
         return await self._readiness.is_serving(timeout_seconds=timeout_seconds)
+
+    async def refusal(self, *, timeout_seconds: float) -> str:
+        """Ask a session server whether it lets this worker in; see `Readiness.refusal`."""
+        return await self._readiness.refusal(timeout_seconds=timeout_seconds)
 
     async def close(self) -> None:
         """End all calls and close the channels."""

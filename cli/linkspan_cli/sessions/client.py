@@ -238,8 +238,6 @@ class SessionsClient:
             if failure.correlation_id:
                 words += f" (correlation id {plain(failure.correlation_id)})"
             return CallError(words)
-        if failure.code is grpc.StatusCode.PERMISSION_DENIED:
-            return CallError(f"the session server at {self._target}: {plain(failure.message)}")
         if failure.code in _LOST_CODES:
             return ServerUnreachableError(
                 f"no session server answers at {self._target}; is one running, and is this its "
