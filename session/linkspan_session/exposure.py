@@ -36,7 +36,7 @@ class ExposureConfig(TlsConfig):
     tls_admin_peers: frozenset[str] = setting(
         frozenset[str](),
         parse=parse_words,
-        help="as --tls-peers, for the address of operators; nothing is the same names",
+        help="the names for the address of operators, where others may be let in; nothing is the same",
         metavar="NAMES",
     )
     socket_mode: str = setting(

@@ -366,6 +366,24 @@ def test_a_worker_calls_with_its_new_certificate_from_then_on(
 
 
 @requirement("tls.reload")
+def test_an_authority_that_is_taken_out_is_refused_from_the_next_handshake_on(
+    authority: Authority, stranger: Authority, tmp_path: Path
+) -> None:
+    server = authority.issue("turning")
+    old = authority.issue("old-client")
+    new = stranger.issue("new-client", believes=authority)
+    with running_stack(
+        tmp_path, session_arguments=server.flags, worker_arguments=authority.issue("w5").flags
+    ) as stack:
+        assert SERVICE in grpcurl(stack, *old.grpcurl).stdout
+        assert grpcurl(stack, *new.grpcurl).returncode != 0
+        server.ca.write_bytes(stranger.file.read_bytes())
+        wait_until(lambda: said(stack.session, "was read again"), "the other authority")
+        assert grpcurl(stack, *old.grpcurl).returncode != 0
+        assert SERVICE in grpcurl(stack, *new.grpcurl).stdout
+
+
+@requirement("tls.reload")
 def test_a_bad_file_replaces_nothing_and_is_told_of_once(
     authority: Authority, tmp_path: Path
 ) -> None:
