@@ -16,6 +16,7 @@ from tests.support.processes import EVERYTHING, linkspan
 
 from linkspan.session.v1.session_service_pb2 import ListSessionsRequest
 from linkspan.session.v1.session_service_pb2_grpc import SessionServiceStub
+from linkspan_process.ready import parse_ready_line
 from linkspan_tunnel import TunnelChannel
 
 GRPCURL = str(Path(sys.prefix) / "bin" / "grpcurl")
@@ -110,19 +111,13 @@ def test_a_session_is_ended_at_its_owners_address_for_operators(tmp_path: Path) 
         mcp = fleet.add_worker()
         with session_at(mcp) as session:
             assert session.call("add", a=1, b=1).status == 200
-            admins = [
-                next(
-                    word.removeprefix("admin=")
-                    for line in server.process.output
-                    for word in line.split()
-                    if word.startswith("admin=")
-                )
-                for server in fleet.servers
-            ]
-            # One of the two is not the owner: it names the owner, which is called in its turn.
-            for admin in admins:
-                with linkspan(
-                    "sessions", "end", str(session.session_id), "--yes", "--server", admin
-                ) as end:
-                    assert end.wait() == 0, end.errors
+            (owner,) = {commit.owner for commit in fleet.commits()}
+            (other,) = [each for each in fleet.servers if not owner.startswith(each.address + "#")]
+            ready = parse_ready_line(other.process.output[-1])
+            assert ready is not None
+            # It names the owner, which is called in its turn.
+            words = ("sessions", "end", str(session.session_id), "--yes", "--server")
+            with linkspan(*words, ready["admin"]) as end:
+                assert end.wait() == 0, end.errors
+                assert end.output == ["ended 1, gone already 0, failed 0"]
             assert session.call("add", a=1, b=1).status == 404

@@ -61,8 +61,8 @@ def secure(
         yield running
 
 
-def grpcurl(stack: Stack, *flags: str, words: str = "list") -> "subprocess.CompletedProcess[str]":
-    command = [GRPCURL, "-connect-timeout", "5", *flags, stack.grpc, *words.split()]
+def grpcurl(address: str, *flags: str, words: str = "list") -> "subprocess.CompletedProcess[str]":
+    command = [GRPCURL, "-connect-timeout", "5", *flags, address, *words.split()]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
@@ -113,20 +113,24 @@ def test_sessions_go_through_tls_by_tunnel_and_by_plain_rpcs(
 
 @requirement("tls.mutual")
 def test_whoever_shows_no_certificate_or_a_wrong_one_is_refused(
-    secure: Stack, server: Files, authority: Authority, stranger: Authority
+    server: Files, authority: Authority, stranger: Authority, tmp_path: Path
 ) -> None:
     foreign = stranger.issue("foreign", (WORKER,), believes=authority)
     late = authority.issue("late", (WORKER,), ends_in=timedelta(seconds=-60))
-    for flags in (
-        ("-plaintext",),
-        ("-insecure",),
-        ("-cacert", str(server.ca)),
-        foreign.grpcurl,
-        late.grpcurl,
-    ):
-        refused = grpcurl(secure, *flags)
-        assert refused.returncode != 0, (flags, refused.stdout)
-        assert SERVICE not in refused.stdout
+    words = ("session", "--app", PROBE, "--port", "0", "--data", str(tmp_path), *server.flags)
+    with linkspan(*words) as process:
+        address = process.wait_ready()["grpc"]
+        assert SERVICE in grpcurl(address, *authority.issue("good", (WORKER,)).grpcurl).stdout
+        for flags in (
+            ("-plaintext",),
+            ("-insecure",),
+            ("-cacert", str(server.ca)),
+            foreign.grpcurl,
+            late.grpcurl,
+        ):
+            refused = grpcurl(address, *flags)
+            assert refused.returncode != 0, (flags, refused.stdout)
+            assert SERVICE not in refused.stdout
 
 
 @requirement("tls.peers")
@@ -135,11 +139,11 @@ def test_of_those_that_the_authority_knows_only_peers_are_let_in(
 ) -> None:
     for name in ("operator.example.com", "192.0.2.7", WORKER):
         operator = authority.issue("operator", (name, "more.example.com"))
-        assert SERVICE in grpcurl(secure, *operator.grpcurl).stdout
+        assert SERVICE in grpcurl(secure.grpc, *operator.grpcurl).stdout
     for name in ("other.example.com", "spiffe://example.com/other", "127.0.0.1"):
         other = authority.issue("other", (name,))
         for words in ("list", f"{SERVICE}/ListSessions", "grpc.health.v1.Health/Check"):
-            refused = grpcurl(secure, *other.grpcurl, words=words)
+            refused = grpcurl(secure.grpc, *other.grpcurl, words=words)
             assert refused.returncode != 0, refused.stdout
             assert "PermissionDenied" in refused.stderr, refused.stderr
 
@@ -375,12 +379,12 @@ def test_an_authority_that_is_taken_out_is_refused_from_the_next_handshake_on(
     with running_stack(
         tmp_path, session_arguments=server.flags, worker_arguments=authority.issue("w5").flags
     ) as stack:
-        assert SERVICE in grpcurl(stack, *old.grpcurl).stdout
-        assert grpcurl(stack, *new.grpcurl).returncode != 0
+        assert SERVICE in grpcurl(stack.grpc, *old.grpcurl).stdout
+        assert grpcurl(stack.grpc, *new.grpcurl).returncode != 0
         server.ca.write_bytes(stranger.file.read_bytes())
         wait_until(lambda: said(stack.session, "was read again"), "the other authority")
-        assert grpcurl(stack, *old.grpcurl).returncode != 0
-        assert SERVICE in grpcurl(stack, *new.grpcurl).stdout
+        assert grpcurl(stack.grpc, *old.grpcurl).returncode != 0
+        assert SERVICE in grpcurl(stack.grpc, *new.grpcurl).stdout
 
 
 @requirement("tls.reload")
