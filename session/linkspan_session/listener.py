@@ -48,6 +48,12 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.max_connection_age_ms", 2 * 60 * 1000),
 )
 
+_TLS_OPTIONS: Final = (
+    *_CHANNEL_OPTIONS,
+    # Whoever connects and proves nothing is cut off; gRPC's own patience is two minutes.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+)
+
 _TUNNEL_LIMITS: Final = TunnelLimits(
     max_receive_message_bytes=MAX_GRPC_MESSAGE_BYTES,
     max_send_message_bytes=MAX_GRPC_MESSAGE_BYTES,
@@ -136,7 +142,8 @@ def listen(
         def guard(server: grpc.aio.Server) -> grpc.aio.Server:
             return GuardedServer(server, peers) if peers and secure is not None else server
 
-        server, sessions = _make_server(guard, captured, contrib, meter_provider)
+        options = _CHANNEL_OPTIONS if secure is None else _TLS_OPTIONS
+        server, sessions = _make_server(guard, options, captured, contrib, meter_provider)
         if narrow:
             sessions = NarrowedServer(sessions, FOR_WORKERS)
         address = _take(server, host, port, secure, int(exposure.socket_mode, 8), flag)
@@ -154,6 +161,7 @@ def listen(
 
 def _make_server(
     guard: Callable[[grpc.aio.Server], grpc.aio.Server],
+    options: tuple[tuple[str, int], ...],
     captured: frozenset[str],
     contrib: bool,
     meter_provider: MeterProvider | None,
@@ -161,9 +169,9 @@ def _make_server(
     """Make a server; returns it, and it as the session service is to be added to."""
     if contrib:
         interceptor = contrib_server_interceptor(record=_is_ours)
-        server = guard(grpc.aio.server(options=_CHANNEL_OPTIONS, interceptors=[interceptor]))
+        server = guard(grpc.aio.server(options=options, interceptors=[interceptor]))
         return server, server
-    server = guard(grpc.aio.server(options=_CHANNEL_OPTIONS))
+    server = guard(grpc.aio.server(options=options))
     sessions = traced_server(
         TunnelServer(server, limits=_TUNNEL_LIMITS),
         span_names=SPAN_NAMES,

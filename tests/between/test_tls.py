@@ -164,6 +164,13 @@ def test_a_worker_that_is_no_peer_gets_nowhere(
         assert "none that this session server lets in" in line
 
 
+@requirement("tls.mutual")
+def test_whoever_connects_and_says_nothing_is_cut_off(secure: Stack) -> None:
+    host, _, port = secure.grpc.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=45) as silent:
+        assert silent.recv(1) == b""
+
+
 @requirement("tls.expiry")
 def test_for_how_long_a_certificate_is_good_is_a_metric(secure: Stack) -> None:
     year_seconds = 365 * 24 * 3600
