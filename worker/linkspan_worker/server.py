@@ -26,8 +26,8 @@ from linkspan_worker.endpoint import McpEndpoint
 from linkspan_worker.exposure import answered_hosts, check_proxied
 from linkspan_worker.http import HttpServer, HttpTimes
 from linkspan_worker.measuring import MeasuredApp, measure_http
-from linkspan_worker.proxies import TrustedProxies
 from linkspan_worker.metrics_table import CERTIFICATE_LEFT
+from linkspan_worker.proxies import TrustedProxies
 from linkspan_worker.reaching import check_server_names, watching_servers
 from linkspan_worker.session_client import SessionClient
 from linkspan_worker.subject import log_fields
