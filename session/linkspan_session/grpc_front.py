@@ -42,11 +42,9 @@ class GrpcFront:
 
     async def start(self) -> None:
         """Begin to serve."""
-        add_SessionServiceServicer_to_server(SessionServicer(self._host), reading(self._sessions))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         servicer = SessionServicer(self._host)
         for door in self._doors:
-            add_SessionServiceServicer_to_server(servicer, door.sessions)
+            add_SessionServiceServicer_to_server(servicer, reading(door.sessions))
             health_pb2_grpc.add_HealthServicer_to_server(self._health, door.server)
         reflection.enable_server_reflection(
             (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._doors[-1].server

@@ -82,15 +82,11 @@ class SessionClient:
         self._open_placement = partial(open_placement, target, **ways)
         self.members: Final = Members(target)
         self._servers = Servers(
-            placement,
-            OwnerRoutes(owner),
-            retry_for_seconds,
-            members=Members(target),
-            leads_to_one=partial(leads_to_session_server, target=target, whereabouts=whereabouts),
             self._open_placement(),
             OwnerRoutes(partial(open_owner, **ways)),
             retry_for_seconds,
             members=self.members,
+            leads_to_one=partial(leads_to_session_server, target=target, whereabouts=whereabouts),
         )
         self._readiness = Readiness(lambda: self._servers.placement)
 
