@@ -32,6 +32,7 @@ _TRACING: Final = "docs/tracing.md"
 _PROPAGATION: Final = "propagation/README.md"
 _TUNNEL: Final = "tunnel/README.md"
 _TRACES: Final = "docs/traces.md"
+_BETWEEN: Final = "docs/between-services.md"
 _METRICS: Final = "docs/metrics.md"
 _OURS: Final = "docs/architecture.md"
 _AUTH: Final = f"{_SPEC_2025}/authorization"
@@ -60,7 +61,7 @@ class Requirement:
     source: str
 
 
-_ROWS: Final = (
+_ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     # HTTP, both eras
     ("http.not-json", "A body that is not JSON gets 400 and -32700.", _JSON_RPC),
     ("http.not-json-rpc", "JSON that is not one JSON-RPC message gets 400 and -32600.", _JSON_RPC),
@@ -846,6 +847,49 @@ _ROWS: Final = (
         "A server that dies, hangs or drains fails or ends its calls, and its successor is found.",
         _TUNNEL,
     ),
+    # between services
+    (
+        "tls.mutual",
+        "With TLS, whoever shows no certificate of the authority is refused, on either side.",
+        _BETWEEN,
+    ),
+    ("tls.peers", "Of those certificates, only the named ones may call.", _BETWEEN),
+    ("tls.names", "The name that certificates of session servers hold can be set.", _BETWEEN),
+    ("tls.old-versions", "TLS older than 1.2 is refused.", _BETWEEN),
+    (
+        "tls.reload",
+        "New certificates are taken while calls run; a bad file replaces nothing.",
+        _BETWEEN,
+    ),
+    ("tls.expiry", "The end of a certificate is warned of, and shown as a metric.", _BETWEEN),
+    ("tls.diagnosis", "What is wrong about TLS is one line in the log.", _BETWEEN),
+    ("tls.run", "`linkspan run` has TLS between its processes.", _BETWEEN),
+    (
+        "tls.settings",
+        "Files that cannot be used stop the start with one line that names them.",
+        _BETWEEN,
+    ),
+    (
+        "tls.exposure",
+        "A session server that others reach has TLS, or is told that it needs none.",
+        _BETWEEN,
+    ),
+    (
+        "unix.sockets",
+        "Worker and session server speak over a Unix socket that only its owner may use.",
+        _BETWEEN,
+    ),
+    (
+        "unix.stale",
+        "A socket that nobody listens on is replaced, another one stops the start.",
+        _BETWEEN,
+    ),
+    (
+        "admin.apart",
+        "With an address for operators, reflection and the calls of operators are there alone.",
+        _BETWEEN,
+    ),
+    ("tls.recipe", "The recipe for certificates works as printed.", _BETWEEN),
     # metrics and logs
     ("metrics.off", "Nothing is measured unless it is asked for.", _METRICS),
     (

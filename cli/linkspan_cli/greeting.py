@@ -31,6 +31,7 @@ def greeting(
     *,
     command: str = "linkspan",
     example: bool = False,
+    grpcurl: str = "",
 ) -> str:
     """Write the greeting; its last line is the ready line, for programs.
 
@@ -44,6 +45,7 @@ def greeting(
         environ: The environment, to say where traces go and whether clients need a credential.
         command: How this program is called from here.
         example: Whether the example server is hosted, whose tools are known.
+        grpcurl: What comes between `grpcurl` and `list`; empty for a plain address.
     """
     issuers = environ.get("LINKSPAN_WORKER_AUTH_ISSUER")
     guarded = issuers or environ.get("LINKSPAN_WORKER_AUTH_API_KEYS")
@@ -74,7 +76,7 @@ Point a client at it:
   Claude Code       claude mcp add --transport http linkspan {mcp}{flag}
   most others       {config}
   MCP Inspector     {inspector}
-  grpcurl           grpcurl -plaintext {grpc[0]} list{needed}
+  grpcurl           grpcurl {grpcurl or "-plaintext " + grpc[0]} list{needed}
 
 Ctrl-C stops it when what runs has ended, a second one at once; sessions stay.
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Final, NoReturn, Protocol
 
-from linkspan_cli import api_key
+from linkspan_cli import api_key, between
 from linkspan_cli.sessions.arguments import EXAMPLES as SESSIONS_EXAMPLES
 from linkspan_cli.sessions.arguments import add_sessions, shield_ids
 from linkspan_cli.traces.arguments import EXAMPLES as TRACES_EXAMPLES
@@ -124,8 +124,9 @@ def _run(parsed: argparse.Namespace) -> int:
     # What a child would refuse is refused here as well, before anything has been started.
     worker = from_env(worker_config.WorkerConfig, os.environ, prefix=_WORKER_ENV)
     settings = from_env(session_config.SessionConfig, os.environ, prefix=_SESSION_ENV)
+    worker, settings = between.with_tls(worker, parsed), between.with_tls(settings, parsed)
     session_port = settings.port if parsed.session_port is None else parsed.session_port
-    check_port(settings.host, session_port, flag="--session-port")
+    between.check_session_servers(worker, settings, session_port, parsed.session_processes)
     check_exposure(worker, worker.host)
     check_proxied(worker)
     check_port(worker.host, worker.port if parsed.port is None else parsed.port)
@@ -145,6 +146,7 @@ def _run(parsed: argparse.Namespace) -> int:
         grpc_instrumentation=parsed.grpc_instrumentation,
         session_metrics_port=session_metrics_port,
         worker_metrics_port=worker_metrics_port,
+        tls=worker,
     )
     return run_together(options)
 
@@ -200,6 +202,7 @@ def _session(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if not settings.app:
         raise StartError("name the MCP server to host: --app path/to/server.py:mcp")
     wait_in_one_thread()
+    between.hush_grpc(settings)
     from linkspan_session.server import run  # noqa: PLC0415 - heavy, and --help needs none of it
 
     return run(settings, environ, with_parent=parsed.with_parent)
@@ -209,6 +212,7 @@ def _worker(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = from_env(worker_config.WorkerConfig, environ, prefix=_WORKER_ENV)
     settings = with_flags(settings, parsed)
     wait_in_one_thread()
+    between.hush_grpc(settings)
     with put_off_collection():
         from linkspan_worker.server import run  # noqa: PLC0415 - heavy, and --help needs none of it
 
@@ -221,7 +225,7 @@ def _sessions(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what fails is said in one line, by us
     from linkspan_cli.sessions.command import run  # noqa: PLC0415 - heavy, as above
 
-    return run(parsed, parsed.server or settings.session)
+    return run(parsed, parsed.server or settings.session, between.with_tls(settings, parsed))
 
 
 def _traces(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -363,6 +367,7 @@ def _add_run(commands: "_Commands") -> None:
         help="who traces the calls between workers and session servers: this program, or "
         "opentelemetry-instrumentation-grpc, which costs more (default: native)",
     )
+    between.add_tls_flags(run)
     run.add_argument(
         "--data", metavar="DIR", help="the folder for sessions and traces (default: .linkspan)"
     )

@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from linkspan_cli.between import grpcurl_flags, tls_flags
 from linkspan_cli.greeting import greeting
 from linkspan_process.lifecycle import END_SECONDS, EXIT_BROKEN, EXIT_NOT_STARTED, EXIT_OK
 from linkspan_process.ready import parse_ready_line
+from linkspan_process.tls import TlsConfig
 
 _READY_TIMEOUT_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 5.0
@@ -32,6 +34,7 @@ _STOP_SECONDS: Final = 5.0
 _OUTPUT_TIMEOUT_SECONDS: Final = 1.0
 _SILENT_SECONDS: Final = 0.7
 """How long a stop may take until it is said what it waits for; most are over by then."""
+NO_TLS: Final = TlsConfig()
 _DEFAULT_APP: Final = Path("examples") / "everything" / "server.py"
 
 
@@ -53,6 +56,7 @@ class RunOptions:
         session_metrics_port: The port where the first session server shows metrics, the others on
             those that follow; 0 for free ones, None for nowhere.
         worker_metrics_port: The same for workers.
+        tls: What session servers and workers are told about TLS.
     """
 
     app: str | None
@@ -67,6 +71,7 @@ class RunOptions:
     grpc_instrumentation: str | None = None
     session_metrics_port: int | None = None
     worker_metrics_port: int | None = None
+    tls: TlsConfig = NO_TLS
 
 
 class _ChildEndedError(Exception):
@@ -228,6 +233,7 @@ async def _serve(options: RunOptions, children: list[_Child]) -> None:
             start.environ.setdefault("OTEL_BSP_SCHEDULE_DELAY", "500")
         if options.grpc_instrumentation is not None:
             common += ["--grpc-instrumentation", options.grpc_instrumentation]
+        common += tls_flags(options.tls)
         sessions = await _start_session_servers(start, options, ["--app", app, *common])
         grpc = [each["grpc"] for each in sessions]
         workers = await _start_workers(start, options, ["--session", ",".join(grpc), *common])
@@ -243,6 +249,7 @@ async def _serve(options: RunOptions, children: list[_Child]) -> None:
             start.environ,
             command=_command(),
             example=options.app is None,
+            grpcurl=grpcurl_flags(sessions[0].get("admin", grpc[0]), options.tls),
         )
         print(told, flush=True)
         vital = children if page is None else children[1:]

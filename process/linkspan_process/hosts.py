@@ -2,6 +2,8 @@
 
 import ipaddress
 
+from linkspan_process.unix_sockets import is_unix
+
 
 def is_loopback(host: str | None) -> bool:
     """Tell whether a host is this machine: `localhost`, or an address of the loopback range."""
@@ -11,3 +13,8 @@ def is_loopback(host: str | None) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name
         return host.lower() == "localhost"
+
+
+def is_local(host: str) -> bool:
+    """Tell whether only this machine reaches what is served there: loopback, or a Unix socket."""
+    return is_unix(host) or is_loopback(host)

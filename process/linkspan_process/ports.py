@@ -46,3 +46,9 @@ def check_port(host: str, port: int, *, flag: str = "--port") -> None:
 def address_of(host: str, port: int) -> str:
     """Write host and port as URLs and gRPC targets have them (RFC 3986, section 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Split `host:port`; an IPv6 host loses its brackets. What has no port has port -1."""
+    host, _, port = address.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port) if port.isdecimal() else -1

@@ -19,7 +19,7 @@ from linkspan_session.errors import (
 from linkspan_session.lease import Lease
 from linkspan_session.life import Event, state_of
 from linkspan_session.ownership import Move, Probed, decide
-from linkspan_session.probing import probe
+from linkspan_session.probing import Probe, probe
 from linkspan_session.session_spans import tell_claimed, tell_step
 from linkspan_session.store import Found, SessionId, SessionRecord, SessionStore
 from linkspan_session.tallies import tallies
@@ -36,14 +36,22 @@ _POLL_SECONDS: Final = 0.25
 class Claimant:
     """This session server, as it claims sessions."""
 
-    def __init__(self, store: SessionStore, lease: Lease, now_millis: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        lease: Lease,
+        now_millis: Callable[[], int],
+        look: Probe | None = None,
+    ) -> None:
         """Make a claimant.
 
         Args:
             store: Where sessions are on record.
             lease: This session server's lease.
             now_millis: The wall clock, in milliseconds since the Unix epoch.
+            look: Looks whether another session server answers; None for one without TLS.
         """
+        self._look_at = look
         self._store = store
         self._lease = lease
         self._now_millis = now_millis
@@ -78,7 +86,7 @@ class Claimant:
                 case Move.REDIRECT:
                     raise SessionElsewhereError(owner)
                 case Move.PROBE:
-                    probed = await probe(owner)
+                    probed = await (self._look_at or probe)(owner)
                     logger.info("a worker could not reach %s; it %s", owner, probed.value)
                     tell_step("owner.probed", outcome=probed.value)
                     if probed is Probed.REFUSES:

@@ -19,13 +19,15 @@ from linkspan_process.settings import (
     parse_yes,
     setting,
 )
+from linkspan_process.unix_sockets import parse_host
+from linkspan_session.exposure import ExposureConfig
 
 ENV_PREFIX: Final = "LINKSPAN_SESSION_"
 
 
 @dataclass(frozen=True, slots=True)
-class SessionConfig:
-    """The settings of a session server. OpenTelemetry's own are its standard `OTEL_*` variables."""
+class _ServingConfig:
+    """The settings of a session server, but for those of who reaches it."""
 
     app: str = setting(
         "",
@@ -35,8 +37,9 @@ class SessionConfig:
     )
     host: str = setting(
         "127.0.0.1",
-        parse=parse_text,
-        help="the address to serve gRPC on; the wire is not encrypted, so keep it private",
+        parse=parse_host,
+        help="the address to serve gRPC on, or unix:PATH for a socket, which has no port; any but "
+        "this machine's own needs TLS",
         metavar="HOST",
     )
     port: int = setting(
@@ -211,3 +214,8 @@ class SessionConfig:
         help="how much to log: debug, info, warning or error",
         metavar="LEVEL",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig(ExposureConfig, _ServingConfig):
+    """The settings of a session server. OpenTelemetry's own are its standard `OTEL_*` variables."""

@@ -35,6 +35,7 @@ from linkspan_session.errors import (
 from linkspan_session.kernel import HostedServer
 from linkspan_session.lease import Lease
 from linkspan_session.live import LiveSession, StreamSettings
+from linkspan_session.probing import Probe
 from linkspan_session.session_spans import is_match, restoring, tell_found
 from linkspan_session.store import (
     Changes,
@@ -86,6 +87,7 @@ class SessionDirectory:
         limits: SessionLimits,
         now_millis: Callable[[], int],
         restore: Callable[[LiveSession], Awaitable[None]],
+        probe: Probe | None = None,
     ) -> None:
         """Make an empty directory.
 
@@ -98,6 +100,7 @@ class SessionDirectory:
             limits: How long sessions live and how many there may be.
             now_millis: The wall clock, in milliseconds since the Unix epoch.
             restore: Tells the hosted server what the client of a session that wakes had asked for.
+            probe: Looks whether another session server answers; None for one without TLS.
         """
         self._restore = restore
         self._hosted = hosted
@@ -107,7 +110,7 @@ class SessionDirectory:
         self._streams = streams
         self._limits = limits
         self._now_millis = now_millis
-        self._claimant = Claimant(store, lease, now_millis)
+        self._claimant = Claimant(store, lease, now_millis, probe)
         self._live: OrderedDict[SessionId, LiveSession] = OrderedDict()
         self._doors = Doors()
         self._shed: dict[SessionId, None] = {}

@@ -1,7 +1,8 @@
-"""The gRPC server before the session host: sessions, health and reflection on one port.
+"""The gRPC servers before the session host: sessions, health and reflection.
 
-Above lies `serving`; below lie `servicer` and `host`. Says SERVING while the store answers, and not
-while it does not, or once the process is about to end.
+On one port, unless operators have an address of their own: then reflection is there alone. Above lies
+`serving`; below lie `servicer` and `host`. Says SERVING while the store answers, and not while it
+does not, or once the process is about to end.
 """
 
 import asyncio
@@ -25,15 +26,14 @@ class GrpcFront:
     """What session servers show of themselves over gRPC."""
 
     def __init__(self, listener: Listener, host: SessionHost, tasks: asyncio.TaskGroup) -> None:
-        """Put a host behind a server that is not started yet.
+        """Put a host behind servers that are not started yet.
 
         Args:
-            listener: The server, which has its port.
+            listener: The servers, which have their ports.
             host: Who answers.
             tasks: Owns what is done on the side.
         """
-        self._server = listener.server
-        self._sessions = listener.sessions
+        self._doors = [listener.main, *([] if listener.admin is None else [listener.admin])]
         self._host = host
         self._tasks = tasks
         self._health = health.aio.HealthServicer()
@@ -42,13 +42,16 @@ class GrpcFront:
 
     async def start(self) -> None:
         """Begin to serve."""
-        add_SessionServiceServicer_to_server(SessionServicer(self._host), reading(self._sessions))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        servicer = SessionServicer(self._host)
+        for door in self._doors:
+            add_SessionServiceServicer_to_server(servicer, reading(door.sessions))
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, door.server)
         reflection.enable_server_reflection(
-            (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+            (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._doors[-1].server
         )
         await self._tell()
-        await self._sessions.start()
+        for door in self._doors:
+            await door.sessions.start()
         self._started = True
 
     def say_serving(self, serving: bool) -> None:
@@ -67,7 +70,8 @@ class GrpcFront:
         with draining(len(live), sum(len(each.calls) for each in live)):
             await self._health.enter_graceful_shutdown()
             await self._host.drain(grace_seconds)
-            await self._sessions.stop(grace=_HANG_UP_SECONDS)
+            stops = [door.sessions.stop(grace=_HANG_UP_SECONDS) for door in self._doors]
+            await asyncio.gather(*stops)
 
     async def _tell(self) -> None:
         response = health_pb2.HealthCheckResponse

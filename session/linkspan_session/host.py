@@ -39,6 +39,7 @@ from linkspan_session.lease import Lease
 from linkspan_session.life import Event, state_of
 from linkspan_session.live import LiveSession, StreamSettings
 from linkspan_session.overview import Overview
+from linkspan_session.probing import Probe
 from linkspan_session.requests import Attempt, Requests, Terms
 from linkspan_session.store import Found, Principal, SessionId, SessionRecord, SessionStore
 from linkspan_session.tasks.runner import TaskRunner
@@ -78,6 +79,7 @@ class SessionHost:
         streams: StreamSettings,
         limits: SessionLimits,
         task_runner: TaskRunner,
+        probe: Probe | None = None,
         now_millis: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """Make a host.
@@ -92,6 +94,7 @@ class SessionHost:
             streams: How streams behave.
             limits: How long sessions live and how many there may be.
             task_runner: Runs what outlives its request.
+            probe: Looks whether another session server answers; None for one without TLS.
             now_millis: The wall clock, in milliseconds since the Unix epoch.
         """
         self._store = store
@@ -107,7 +110,15 @@ class SessionHost:
             end_session=lambda live: self.sessions.end(live),  # noqa: PLW0108 - made below
         )
         self.sessions: Final = SessionDirectory(
-            hosted, store, lease, tasks, streams, limits, now_millis, self._requests.restore
+            hosted,
+            store,
+            lease,
+            tasks,
+            streams,
+            limits,
+            now_millis,
+            self._requests.restore,
+            probe,
         )
         self._hearing = Hearing(
             hosted, tasks, timeout_seconds=request_timeout_seconds, max_at_once=max_requests

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from linkspan_process.metrics import Meters, histogram, observe
+from linkspan_process.tls.watching import TlsFiles
 from linkspan_session import metrics_table as table
 from linkspan_session.directory import SessionDirectory
 from linkspan_session.kernel import App, HostedServer, MeasuredServer
@@ -41,6 +42,11 @@ class Measures:
     def server(self, app: App, lifespan_state: Any) -> HostedServer:
         """Make what handles messages, and is timed."""
         return MeasuredServer(app, lifespan_state, operations=self._operations)
+
+    def certificate(self, tls: TlsFiles | None) -> None:
+        """Have it read for how long the certificate is good, if there is one."""
+        if tls is not None:
+            observe(self._meter, table.CERTIFICATE_LEFT, tls.seconds_left)
 
     def sessions(self, sessions: SessionDirectory) -> None:
         """Have all that is a number now read whenever metrics are collected."""

@@ -152,6 +152,13 @@ STORE_PENDING: Final = Metric(
     "Operations that wait for the store or are being done: the depth of its queue.",
 )
 
+CERTIFICATE_LEFT: Final = Metric(
+    "linkspan.session.certificate.left",
+    "gauge",
+    "s",
+    "For how long this server's certificate is good; less than 0 once it is not. With TLS only.",
+)
+
 METRICS: Final = (
     OPERATION_DURATION,
     SESSION_DURATION,
@@ -171,5 +178,6 @@ METRICS: Final = (
     REFUSALS,
     STORE_DURATION,
     STORE_PENDING,
+    CERTIFICATE_LEFT,
 )
 """All of them, in the order of the documentation."""

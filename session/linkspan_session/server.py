@@ -19,8 +19,10 @@ from linkspan_process.log_export import exported_logs
 from linkspan_process.logs import set_up_logs
 from linkspan_process.metrics import metering
 from linkspan_process.telemetry import telemetry
+from linkspan_process.tls.watching import tls_files, watching
 from linkspan_propagation import remove_contrib_patches
 from linkspan_session.config import SessionConfig
+from linkspan_session.exposure import check_exposure
 from linkspan_session.listener import listen
 from linkspan_session.subject import log_fields
 
@@ -54,11 +56,15 @@ def run(config: SessionConfig, environ: Mapping[str, str], *, with_parent: bool)
 async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     # What opentelemetry-instrument has put there would trace calls a second time, or tunnels as calls.
     remove_contrib_patches()
+    check_exposure(config, config.host)
+    tls = tls_files(config)
     async with metering(_SERVICE, environ, port=config.metrics_port) as meters:
         listener = listen(
             config.host,
             config.port,
             advertise=config.advertise,
+            exposure=config,
+            tls=tls,
             captured=config.capture_metadata,
             contrib=config.grpc_instrumentation == "contrib",
             meter_provider=None if meters is None else meters.provider,
@@ -67,9 +73,10 @@ async def _serve(config: SessionConfig, environ: Mapping[str, str], stop: asynci
             exported_logs(_SERVICE, environ, log_fields),
             telemetry(_SERVICE, environ, lean=config.tracing == "lean"),
             audited(_SERVICE, environ, path=config.audit_file, otlp=config.audit_otlp) as trail,
+            watching(tls),
         ):
             with put_off_collection():
                 from linkspan_session import serving  # noqa: PLC0415 - the port comes first
 
                 app = serving.load_hosted(config)
-            await serving.serve(config, app, listener, stop, meters, trail)
+            await serving.serve(config, app, listener, stop, meters, trail, tls)

@@ -8,14 +8,17 @@ import asyncio
 import logging
 import uuid
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from linkspan_process.audit import Trail
 from linkspan_process.errors import StartError
-from linkspan_process.hosts import is_loopback
+from linkspan_process.hosts import is_local
 from linkspan_process.metrics import Meters, metrics_address
 from linkspan_process.ready import ready_line
+from linkspan_process.tls.watching import TlsFiles
+from linkspan_process.unix_sockets import is_unix
 from linkspan_session.auditing import audit
 from linkspan_session.config import SessionConfig
 from linkspan_session.directory import SessionLimits
@@ -35,6 +38,7 @@ from linkspan_session.listener import Listener
 from linkspan_session.live import StreamSettings
 from linkspan_session.loading import load_app
 from linkspan_session.measuring import Measures
+from linkspan_session.probing import probe
 from linkspan_session.store import NodeId, Store, open_store
 from linkspan_session.tasks.ledger import TaskLedger
 from linkspan_session.tasks.listening import guard_listening
@@ -66,17 +70,19 @@ async def serve(
     listener: Listener,
     stop: asyncio.Event,
     meters: Meters | None,
-    trail: Trail | None,
+    trail: Trail | None = None,
+    tls: TlsFiles | None = None,
 ) -> None:
     """Serve until the event is set, then drain.
 
     Args:
         config: The settings.
         app: The user's server, from `load_hosted`.
-        listener: The port.
+        listener: The ports.
         stop: Set when it is time to end.
         meters: Where metrics are recorded; None for nowhere.
         trail: Where the audit trail goes; None for nowhere.
+        tls: Who this process is to other session servers; None for no TLS.
 
     Raises:
         StartError: It cannot start.
@@ -84,7 +90,7 @@ async def serve(
     if config.audit_content and trail is None:
         raise StartError("--audit-content shows nothing without --audit-file or --audit-otlp")
     audit.begin(trail, content=config.audit_content)
-    node = NodeId(f"{listener.advertised}#{uuid.uuid4().hex[:12]}")
+    node = NodeId(f"{listener.name}#{uuid.uuid4().hex[:12]}{listener.admin_mark}")
     store = await open_store(
         config.store or f"sqlite:///{config.data / _DATABASE}",
         max_log_bytes=config.max_event_log,
@@ -92,10 +98,11 @@ async def serve(
     measures = None if meters is None else Measures(meters)
     if measures is not None:
         store = measures.store(store)
+        measures.certificate(tls)
     make = HostedServer if measures is None else measures.server
     try:
         async with hosting(app, make) as hosted, asyncio.TaskGroup() as tasks:
-            await _serve_sessions(listener, node, config, store, hosted, tasks, stop, measures)
+            await _serve_sessions(listener, node, config, store, hosted, tasks, stop, measures, tls)
     finally:
         await store.close()
 
@@ -109,6 +116,7 @@ async def _serve_sessions(
     tasks: asyncio.TaskGroup,
     stop: asyncio.Event,
     measures: Measures | None,
+    tls: TlsFiles | None,
 ) -> None:
     runner = TaskRunner(TaskLedger(store.tasks, store.nodes, node), tasks)
     lease = Lease(store.nodes, node, seconds=config.lease, live_sessions=lambda: len(host.sessions))
@@ -132,6 +140,7 @@ async def _serve_sessions(
             max_storage_bytes=config.max_storage,
         ),
         task_runner=runner,
+        probe=partial(probe, tls=tls),
     )
     if measures is not None:
         measures.sessions(host.sessions)
@@ -149,11 +158,19 @@ async def _serve_sessions(
         with suppress(StoreUnavailableError):  # it serves as soon as the store can be had
             await lease.ensure()
         await front.start()
-        logger.info("hosting %r on %s as %s", hosted.name, listener.address, node)
-        if not is_loopback(config.host):
+        logger.info("hosting %r on %s as %s", hosted.name, listener.main.address, node)
+        if not (config.wants_tls or is_local(config.host)):
             logger.warning("nobody is asked who they are: let only workers reach this address")
+        if is_unix(listener.name) and config.store.startswith(("redis", "valkey")):
+            logger.warning(
+                "only this machine reaches %s: no server elsewhere may use this store",
+                listener.name,
+            )
+        addresses = {"grpc": listener.main.address}
+        if listener.admin is not None:
+            addresses["admin"] = listener.admin.address
         metrics_at = {} if measures is None else metrics_address(measures.meters)
-        print(ready_line({"grpc": listener.address, **metrics_at}), flush=True)
+        print(ready_line({**addresses, **metrics_at}), flush=True)
         await stop.wait()
     finally:
         logger.info("shutting down")

@@ -113,7 +113,7 @@ def test_a_host_that_is_not_this_machine_stops_the_start(tmp_path: Path) -> None
     where = ("--host", host, "--port", "0")
     assert f"cannot serve on {host}:0: " in refusal("worker", *where, "--insecure-no-auth")
     session = ("session", "--app", PROBE, "--data", str(tmp_path))
-    assert f"cannot serve on {host}:0: " in refusal(*session, *where)
+    assert f"cannot serve on {host}:0: " in refusal(*session, *where, "--insecure-no-tls")
 
 
 @requirement("cli.bad-setting")
@@ -501,7 +501,7 @@ def test_the_greeting_leads_to_a_first_trace(tmp_path: Path) -> None:
 def test_a_session_server_that_others_reach_says_that_it_asks_nobody(
     host: str, warned: bool, tmp_path: Path
 ) -> None:
-    where = ("--host", host, "--port", "0", "--advertise", "192.0.2.1:50051")
+    where = ("--host", host, "--port", "0", "--advertise", "192.0.2.1:50051", "--insecure-no-tls")
     with linkspan("session", "--app", PROBE, "--data", str(tmp_path), *where) as process:
         process.wait_ready()
         assert process.stop() == 0

@@ -14,6 +14,7 @@ from linkspan_process.settings import (
     parse_yes,
     setting,
 )
+from linkspan_process.tls import TlsConfig
 from linkspan_worker.auth_config import AuthConfig
 from linkspan_worker.pages import parse_hosts, parse_origins
 from linkspan_worker.proxies import parse_networks
@@ -178,5 +179,5 @@ class _ServingConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerConfig(AuthConfig, _ServingConfig):
+class WorkerConfig(AuthConfig, TlsConfig, _ServingConfig):
     """The settings of a worker. OpenTelemetry's own are its standard `OTEL_*` variables."""

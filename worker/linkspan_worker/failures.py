@@ -95,6 +95,8 @@ _BY_CODE: Final[Mapping[grpc.StatusCode, _Row]] = MappingProxyType(
         grpc.StatusCode.CANCELLED: _AWAY,
         # Not a session server of ours, or one of another version: trying again may find another.
         grpc.StatusCode.UNIMPLEMENTED: _AWAY,
+        # It lets others in; the worker's log says whom it takes this one for.
+        grpc.StatusCode.PERMISSION_DENIED: _AWAY,
         grpc.StatusCode.DEADLINE_EXCEEDED: _Row(504, REQUEST_TIMEOUT, "Request timed out"),
     }
 )

@@ -76,6 +76,13 @@ CUT_OFFS: Final = Metric(
     "Connections that were broken because their client took nothing of its answer.",
 )
 
+CERTIFICATE_LEFT: Final = Metric(
+    "linkspan.worker.certificate.left",
+    "gauge",
+    "s",
+    "For how long this worker's certificate is good; less than 0 once it is not. With TLS only.",
+)
+
 METRICS: Final = (
     REQUEST_DURATION,
     CALL_DURATION,
@@ -86,5 +93,6 @@ METRICS: Final = (
     REFUSALS,
     RESENDS,
     CUT_OFFS,
+    CERTIFICATE_LEFT,
 )
 """All of them, in the order of the documentation."""

@@ -25,6 +25,10 @@ IDLE_SECONDS: Final = 60.0
 """How long a way to an owner stays open that is not used."""
 
 
+RETIRED_SECONDS: Final = 5.0
+"""How long after it was retired a way is closed at the soonest."""
+
+
 class OwnerCache:
     """The owners of the sessions that were used last. Pure: told what time it is."""
 
@@ -85,6 +89,7 @@ class OwnerRoutes:
         *,
         capacity: int = MAX_ROUTES,
         idle_seconds: float = IDLE_SECONDS,
+        retired_seconds: float = RETIRED_SECONDS,
     ) -> None:
         """Make the pool; use it within one event loop.
 
@@ -92,11 +97,14 @@ class OwnerRoutes:
             open_route: Opens the way to an address.
             capacity: How many stay open at most, unless more are in use.
             idle_seconds: How long one stays open that is not used.
+            retired_seconds: How long one stays open at least that was retired.
         """
+        self._retired_seconds = retired_seconds
         self._open_route = open_route
         self._capacity = capacity
         self._idle_seconds = idle_seconds
         self._routes: OrderedDict[str, Route] = OrderedDict()
+        self._retired: list[Route] = []
         self._closing: set[asyncio.Future[None]] = set()
         self._sweep_handle: asyncio.TimerHandle | None = None
 
@@ -117,12 +125,27 @@ class OwnerRoutes:
         route.used_at = time.monotonic()
         return route
 
+    def retire(self, *others: Route) -> None:
+        """Open all ways anew when they are needed next; the old ones are closed when they are idle.
+
+        Args:
+            others: Ways of other kinds to close with them.
+        """
+        self._retired += [*self._routes.values(), *others]
+        self._routes.clear()
+        if self._sweep_handle is not None:
+            self._sweep_handle.cancel()
+        # Not at once: whoever was just given one is about to call.
+        self._sweep_later(self._retired_seconds)
+
     async def close(self) -> None:
         """Close all of them, and end their calls."""
         if self._sweep_handle is not None:
             self._sweep_handle.cancel()
         for address in list(self._routes):
-            self._close(address)
+            self._close(self._routes.pop(address))
+        for route in self._retired:
+            self._close(route)
         if self._closing:
             await asyncio.wait(self._closing)
 
@@ -135,7 +158,7 @@ class OwnerRoutes:
             if len(self._routes) <= self._capacity:
                 return
             if address != newest and not route.users:
-                self._close(address)
+                self._close(self._routes.pop(address))
 
     def _sweep_later(self, seconds: float) -> None:
         self._sweep_handle = asyncio.get_running_loop().call_later(seconds, self._sweep)
@@ -145,11 +168,17 @@ class OwnerRoutes:
         idle_since = time.monotonic() - self._idle_seconds
         for address, route in list(self._routes.items()):
             if not route.users and route.used_at <= idle_since:
-                self._close(address)
-        if self._routes:  # twice within the time, so that none stays open for much longer
+                self._close(self._routes.pop(address))
+        for route in self._retired[:]:
+            if not route.users:
+                self._retired.remove(route)
+                self._close(route)
+        if (
+            self._routes or self._retired
+        ):  # twice within the time, so that none stays for much longer
             self._sweep_later(self._idle_seconds / 2)
 
-    def _close(self, address: str) -> None:
-        closing = asyncio.ensure_future(self._routes.pop(address).close())
+    def _close(self, route: Route) -> None:
+        closing = asyncio.ensure_future(route.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)

@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypedDict
 from urllib.parse import quote
 
 import grpc
@@ -26,6 +26,8 @@ from opentelemetry.metrics import MeterProvider
 from linkspan.session.v1 import session_service_pb2
 from linkspan.session.v1.session_service_pb2_grpc import SessionServiceStub
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
+from linkspan_process.tls.channels import open_channel
+from linkspan_process.tls.watching import TlsFiles
 from linkspan_propagation import ClientOptions, contrib_client_interceptors, traced_channel
 from linkspan_tunnel import NotBegunError, TunnelChannel, TunnelLimits
 
@@ -105,6 +107,15 @@ _FAILED_STATES: Final = (
     grpc.ChannelConnectivity.TRANSIENT_FAILURE,
     grpc.ChannelConnectivity.SHUTDOWN,
 )
+
+
+class Ways(TypedDict, total=False):
+    """What all ways to session servers have in common; see `open_placement`."""
+
+    contrib: bool
+    meter_provider: MeterProvider | None
+    tls: TlsFiles | None
+    server_name: str
 
 
 class _Call(Protocol):
@@ -204,7 +215,12 @@ class Route:
 
 
 def open_placement(
-    target: str, *, contrib: bool = False, meter_provider: MeterProvider | None = None
+    target: str,
+    *,
+    contrib: bool = False,
+    meter_provider: MeterProvider | None = None,
+    tls: TlsFiles | None = None,
+    server_name: str = "",
 ) -> Route:
     """Open the way to all session servers behind a gRPC target; connects when it is used.
 
@@ -212,16 +228,23 @@ def open_placement(
         target: The target.
         contrib: Whether opentelemetry-instrumentation-grpc traces the calls.
         meter_provider: Where it is recorded how long calls take; contrib does not.
+        tls: Who this worker is, as it is now; None for no TLS.
+        server_name: As for `open_channel`.
     """
     os.environ[_HASH_KEY_SWITCH] = "true"
     if contrib:
-        return _contrib_route(target, _PLACEMENT_OPTIONS)
-    channel = grpc.aio.insecure_channel(target, options=_PLACEMENT_OPTIONS)
+        return _contrib_route(target, _PLACEMENT_OPTIONS, tls, server_name)
+    channel = open_channel(target, tls, server_name=server_name, options=_PLACEMENT_OPTIONS)
     return Route(channel, meter_provider=meter_provider)
 
 
 def open_owner(
-    address: str, *, contrib: bool = False, meter_provider: MeterProvider | None = None
+    address: str,
+    *,
+    contrib: bool = False,
+    meter_provider: MeterProvider | None = None,
+    tls: TlsFiles | None = None,
+    server_name: str = "",
 ) -> Route:
     """Open the way to the one session server at an address; connects when it is used.
 
@@ -229,18 +252,23 @@ def open_owner(
         address: The address.
         contrib: As for `open_placement`; then there is no tunnel, whose calls it could not see.
         meter_provider: As for `open_placement`.
+        tls: As for `open_placement`.
+        server_name: As for `open_placement`.
     """
     if contrib:
-        return _contrib_route(address, _CHANNEL_OPTIONS)
-    channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        return _contrib_route(address, _CHANNEL_OPTIONS, tls, server_name)
+    channel = open_channel(address, tls, server_name=server_name, options=_CHANNEL_OPTIONS)
     return Route(channel, tunnels=True, meter_provider=meter_provider)
 
 
-def _contrib_route(target: str, options: tuple[tuple[str, object], ...]) -> Route:
+def _contrib_route(
+    target: str, options: tuple[tuple[str, object], ...], tls: TlsFiles | None, server_name: str
+) -> Route:
     interceptors = contrib_client_interceptors(record=_is_of_sessions)
-    return Route(
-        grpc.aio.insecure_channel(target, options=options, interceptors=interceptors), traces=False
+    channel = open_channel(
+        target, tls, server_name=server_name, options=options, interceptors=interceptors
     )
+    return Route(channel, traces=False)
 
 
 def _is_of_sessions(full_method: str) -> bool:

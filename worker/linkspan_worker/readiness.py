@@ -6,7 +6,8 @@ several go out side by side, each with a key of its own, again and again until o
 
 import asyncio
 import secrets
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -24,12 +25,33 @@ _CHECK_SECONDS: Final = 0.25
 class Readiness:
     """Health checks of the session servers behind one channel."""
 
-    def __init__(self, placement: Route) -> None:
-        self._check = placement.channel.unary_unary(
+    def __init__(self, placement: Callable[[], Route]) -> None:
+        """Check by placement.
+
+        Args:
+            placement: Returns the way to any session server, as it is now.
+        """
+        self._placement = placement
+
+    def _checking(self) -> Any:
+        return self._placement().channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
+
+    async def refusal(self, *, timeout_seconds: float) -> str:
+        """Ask one session server whether it lets this worker in.
+
+        Returns:
+            What it says if it does not; empty if it does, or nobody can tell.
+        """
+        try:
+            await self._checking()(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+                return error.details() or error.code().name
+        return ""
 
     async def is_serving(self, *, timeout_seconds: float) -> bool:
         """Tell whether one session server, at least, says in time that it takes calls."""
@@ -51,9 +73,10 @@ class Readiness:
     async def _find_one(self) -> bool:
         """Ask one server after another; False if none says yes or none can be called at all."""
         request = health_pb2.HealthCheckRequest(service=_SERVICE_NAME)
+        check = self._checking()
         for _ in range(_TRIES):
             try:
-                response = await self._check(
+                response = await check(
                     request, timeout=_CHECK_SECONDS, metadata=routed(secrets.token_urlsafe(8))
                 )
             except grpc.aio.AioRpcError as error:

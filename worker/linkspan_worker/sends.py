@@ -52,7 +52,7 @@ class SessionCallError(Exception):
         self.resumable = resumable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Servers:
     """All session servers.
 
@@ -80,6 +80,11 @@ class Servers:
                 if route.has_tunnel() or route.is_ready():
                     return route
         return self.placement
+
+    def renew(self, placement: Route) -> None:
+        """Take new ways from now on; the old ones are closed once no call is on them."""
+        self.owner_routes.retire(self.placement)
+        self.placement = placement
 
     async def close(self) -> None:
         """End all calls and close all channels."""

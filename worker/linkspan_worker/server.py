@@ -13,10 +13,11 @@ from linkspan_process.hosts import is_loopback
 from linkspan_process.lifecycle import END_SECONDS, run_service
 from linkspan_process.log_export import exported_logs
 from linkspan_process.logs import set_up_logs
-from linkspan_process.metrics import Meters, metering, metrics_address
+from linkspan_process.metrics import Meters, metering, metrics_address, observe
 from linkspan_process.ports import address_of, take_port
 from linkspan_process.ready import ready_line
 from linkspan_process.telemetry import telemetry
+from linkspan_process.tls.watching import tls_files, watching
 from linkspan_propagation import remove_contrib_patches
 from linkspan_worker.app import MCP_PATH, WorkerApp
 from linkspan_worker.auditing import WorkerAudit
@@ -27,7 +28,9 @@ from linkspan_worker.endpoint import McpEndpoint
 from linkspan_worker.exposure import answered_hosts, check_proxied
 from linkspan_worker.http import HttpServer, HttpTimes
 from linkspan_worker.measuring import MeasuredApp, measure_http
+from linkspan_worker.metrics_table import CERTIFICATE_LEFT
 from linkspan_worker.proxies import TrustedProxies
+from linkspan_worker.reaching import check_server_names, watching_servers
 from linkspan_worker.session_client import SessionClient
 from linkspan_worker.subject import log_fields
 
@@ -76,6 +79,8 @@ async def _serve(
     remove_contrib_patches()
     check_exposure(config, config.host)
     check_proxied(config)
+    tls = tls_files(config)
+    check_server_names(config.session, config)
     listener = take_port(config.host, config.port, shared=share_port)
     async with (
         metering(_SERVICE, environ, port=config.metrics_port) as meters,
@@ -100,6 +105,7 @@ async def _serve(
             contrib=config.grpc_instrumentation == "contrib",
             meter_provider=None if meters is None else meters.provider,
             whereabouts=config.session_networks,
+            tls=tls,
         )
         endpoint = McpEndpoint(
             sessions,
@@ -119,6 +125,10 @@ async def _serve(
             audit=None if trail is None else WorkerAudit(trail),
         )
         app = WorkerApp(endpoint, sessions, {} if door is None else door.documents)
+        if tls is not None and meters is not None:
+            observe(meters.meter("linkspan.worker"), CERTIFICATE_LEFT, tls.seconds_left)
+        await stack.enter_async_context(watching(tls, sessions.renew))
+        await stack.enter_async_context(watching_servers(sessions, config.session, config))
         try:
             await _serve_http(config, app, meters, listener, stop)
         finally:

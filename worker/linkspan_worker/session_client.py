@@ -10,6 +10,7 @@ from collections.abc import Generator
 from functools import partial
 from typing import Final, NoReturn
 
+import grpc
 from opentelemetry.metrics import MeterProvider
 
 from linkspan.session.v1.session_pb2 import Message, MessageKind, Principal
@@ -21,13 +22,15 @@ from linkspan.session.v1.session_service_pb2 import (
     Listen,
     StreamOpened,
 )
+from linkspan_process.tls.watching import TlsFiles
 from linkspan_worker.calls import Answer, Event, Nothing, init
 from linkspan_worker.members import Members
 from linkspan_worker.owners import OwnerRoutes
-from linkspan_worker.placement import open_owner, open_placement
+from linkspan_worker.placement import Ways, open_owner, open_placement
 from linkspan_worker.readiness import Readiness
 from linkspan_worker.redirects import ANYWHERE, Whereabouts, leads_to_session_server
 from linkspan_worker.sends import Servers, SessionCallError
+from linkspan_worker.targets import name_of
 
 __all__ = [
     "Answer",
@@ -58,6 +61,7 @@ class SessionClient:
         contrib: bool = False,
         meter_provider: MeterProvider | None = None,
         whereabouts: Whereabouts = ANYWHERE,
+        tls: TlsFiles | None = None,
     ) -> None:
         """Make a client; it connects when it is first used, and again whenever it has to.
 
@@ -67,17 +71,37 @@ class SessionClient:
             contrib: Whether opentelemetry-instrumentation-grpc traces the calls.
             meter_provider: Where it is recorded how long calls take; None for nowhere.
             whereabouts: Where session servers are: redirects elsewhere are not followed.
+            tls: Who this worker is; None for no TLS.
         """
-        placement = open_placement(target, contrib=contrib, meter_provider=meter_provider)
-        owner = partial(open_owner, contrib=contrib, meter_provider=meter_provider)
+        ways: Ways = {
+            "contrib": contrib,
+            "meter_provider": meter_provider,
+            "tls": tls,
+            "server_name": name_of(target),
+        }
+        self._open_placement = partial(open_placement, target, **ways)
+        self.members: Final = Members(target)
         self._servers = Servers(
-            placement,
-            OwnerRoutes(owner),
+            self._open_placement(),
+            OwnerRoutes(partial(open_owner, **ways)),
             retry_for_seconds,
-            members=Members(target),
+            members=self.members,
             leads_to_one=partial(leads_to_session_server, target=target, whereabouts=whereabouts),
         )
-        self._readiness = Readiness(placement)
+        self._readiness = Readiness(lambda: self._servers.placement)
+
+    @property
+    def connection(self) -> grpc.ChannelConnectivity:
+        """Whether there is a connection to any session server; asking makes none."""
+        return self._servers.placement.channel.get_state()
+
+    def connect(self) -> None:
+        """Begin to connect, if there is no connection."""
+        self._servers.placement.is_ready()
+
+    def renew(self) -> None:
+        """Connect anew from now on, since this worker has another certificate; what runs goes on."""
+        self._servers.renew(self._open_placement())
 
     async def init(self, session_id: str, principal: Principal, *, timeout_seconds: float) -> None:
         """Create a session.
@@ -144,6 +168,10 @@ class SessionClient:
     async def is_serving(self, *, timeout_seconds: float) -> bool:
         """Ask whether any session server takes calls; False if none says so in time."""
         return await self._readiness.is_serving(timeout_seconds=timeout_seconds)
+
+    async def refusal(self, *, timeout_seconds: float) -> str:
+        """Ask a session server whether it lets this worker in; see `Readiness.refusal`."""
+        return await self._readiness.refusal(timeout_seconds=timeout_seconds)
 
     async def close(self) -> None:
         """End all calls and close the channels."""

@@ -38,6 +38,40 @@ def parse_target(text: str) -> str:
     return target
 
 
+def name_of(target: str) -> str:
+    """Return the name that certificates of the servers behind a target hold by default.
+
+    That of the host, since the addresses that it stands for are not in certificates that somebody
+    wrote for a name; empty for addresses, each of which is in its own server's certificate, and for
+    sockets.
+
+    Args:
+        target: As `parse_target` returns it.
+    """
+    hosts = _hosts(target)
+    host = hosts[0].strip("[]") if len(set(hosts)) == 1 else ""
+    several = len(hosts) > 1
+    try:
+        ip_address(host)
+    except ValueError:
+        return host
+    return host if several else ""
+
+
+def names_several(target: str) -> bool:
+    """Tell whether a target lists hosts of which no one stands for the others."""
+    return len(set(_hosts(target))) > 1
+
+
+def _hosts(target: str) -> list[str]:
+    scheme, _, rest = target.partition(":")
+    if scheme in _LISTS:
+        return [_split(each)[0] for each in rest.split(",")]
+    if scheme == "dns":
+        return [_split(rest.rpartition("/")[2])[0]]
+    return [] if scheme in _NAMED else [_split(target)[0]]
+
+
 def _list_target(text: str, scheme: str | None) -> str:
     entries = [_entry(each.strip()) for each in text.split(",") if each.strip()]
     if not entries:

@@ -10,7 +10,13 @@ from typing import Final, TypeVar
 
 from linkspan_contract.limits import is_session_id
 from linkspan_process.errors import StartError
-from linkspan_process.settings import parse_count, parse_long_seconds, parse_some_text
+from linkspan_process.settings import (
+    add_flags,
+    parse_count,
+    parse_long_seconds,
+    parse_some_text,
+)
+from linkspan_process.tls import TlsConfig
 from linkspan_worker.targets import parse_target
 
 T = TypeVar("T")
@@ -89,6 +95,7 @@ def add_sessions(parser: argparse.ArgumentParser) -> None:
             "between them, or a gRPC target such as dns:///NAME:PORT (default: what "
             "LINKSPAN_WORKER_SESSION says, or 127.0.0.1:50051)",
         )
+        add_flags(each, TlsConfig, prefix="LINKSPAN_WORKER_")
 
 
 def check_end(parsed: argparse.Namespace) -> None:

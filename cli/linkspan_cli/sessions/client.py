@@ -28,6 +28,9 @@ from linkspan.session.v1.session_service_pb2_grpc import SessionServiceStub
 from linkspan_cli.sessions.formats import plain
 from linkspan_contract.limits import MAX_GRPC_MESSAGE_BYTES
 from linkspan_contract.status import Failure, read_failure
+from linkspan_process.tls.channels import open_channel
+from linkspan_process.tls.watching import TlsFiles
+from linkspan_worker.targets import name_of
 
 if TYPE_CHECKING:
     from linkspan.session.v1.session_service_pb2_grpc import SessionServiceAsyncStub
@@ -91,7 +94,12 @@ class SessionsClient:
     """A session server; use it as a context manager, within one event loop."""
 
     def __init__(
-        self, target: str, *, page_size: int = PAGE_SIZE, call_seconds: float = CALL_SECONDS
+        self,
+        target: str,
+        *,
+        page_size: int = PAGE_SIZE,
+        call_seconds: float = CALL_SECONDS,
+        tls: TlsFiles | None = None,
     ) -> None:
         """Make a client; it connects when it is first used.
 
@@ -99,8 +107,10 @@ class SessionsClient:
             target: A gRPC target, such as `127.0.0.1:50051` or `dns:///sessions:50051`.
             page_size: How many sessions to ask for at once.
             call_seconds: How long a call may take.
+            tls: Who is asking; None for no TLS.
         """
         self._target = target
+        self._tls = tls
         self._page_size = page_size
         self._call_seconds = call_seconds
         self._channels = AsyncExitStack()
@@ -169,7 +179,7 @@ class SessionsClient:
         """
         owner, unreachable, perhaps_ended = "", "", False
         for _ in range(MAX_CALLS):
-            stub = await self._stub(_address_of(owner) if owner else self._target)
+            stub = await self._stub(_operated_at(owner) if owner else self._target)
             request = EndSessionRequest(session_id=session_id, unreachable_owner=unreachable)
             try:
                 await stub.EndSession(request, timeout=self._call_seconds)
@@ -194,7 +204,10 @@ class SessionsClient:
 
     async def _stub(self, target: str) -> "SessionServiceAsyncStub":
         if target not in self._stubs:
-            channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
+            # Servers behind one name have it in their certificates, whatever else they are called by.
+            channel = open_channel(
+                target, self._tls, server_name=name_of(self._target), options=_OPTIONS
+            )
             self._stubs[target] = SessionServiceStub(
                 await self._channels.enter_async_context(channel)
             )
@@ -238,8 +251,8 @@ class SessionsClient:
             )
         if failure.code is grpc.StatusCode.UNIMPLEMENTED:
             return CallError(
-                f"the server at {self._target} is no Linkspan session server, or too old for this "
-                "command; name another with --server"
+                f"the server at {self._target} is no Linkspan session server, too old for this "
+                "command, or has an --admin-address for it; name another with --server"
             )
         return CallError(
             f"the call to {self._target} failed with {failure.code.name}: {plain(failure.message)}"
@@ -249,6 +262,11 @@ class SessionsClient:
 def _address_of(owner: str) -> str:
     """Return the address in an owner's name: what comes before `#`, and which run of it that is."""
     return owner.rpartition("#")[0]
+
+
+def _operated_at(owner: str) -> str:
+    """Return where an owner is operated: at its address, unless its name has another behind `@`."""
+    return owner.rpartition("#")[2].partition("@")[2] or _address_of(owner)
 
 
 def _is_silence(failure: Failure) -> bool:

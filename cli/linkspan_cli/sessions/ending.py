@@ -13,6 +13,7 @@ from typing import Final
 from linkspan_cli.sessions.client import CallError, ServerUnreachableError, SessionsClient
 from linkspan_cli.sessions.formats import number
 from linkspan_cli.sessions.progress import Progress
+from linkspan_process.tls.watching import TlsFiles
 
 AT_ONCE: Final = 16
 """How many sessions are being ended at a time."""
@@ -55,7 +56,14 @@ class Tally:
         return f"{self.counts()}, left {number(left)}" if left else self.counts()
 
 
-async def end_all(ids: list[str], target: str, tally: Tally, *, say: Callable[[str], None]) -> None:
+async def end_all(
+    ids: list[str],
+    target: str,
+    tally: Tally,
+    *,
+    say: Callable[[str], None],
+    tls: TlsFiles | None = None,
+) -> None:
     """End sessions.
 
     Args:
@@ -63,8 +71,9 @@ async def end_all(ids: list[str], target: str, tally: Tally, *, say: Callable[[s
         target: The gRPC target of the session servers.
         tally: Kept up to date, so that it is right whenever this is cancelled.
         say: Writes one line for people.
+        tls: Who is asking; None for no TLS.
     """
-    async with SessionsClient(target) as client:
+    async with SessionsClient(target, tls=tls) as client:
         ending = _Ending(client, iter(ids), tally, say)
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import NewType, Protocol
 
 NodeId = NewType("NodeId", str)
-"""One run of one session server: the address it is reached at, `#`, and what no other run has."""
+"""One run of one session server: the address it is reached at, `#`, and what no other run has; then, if
+operators have an address of their own, `@` and that."""
 
 
 @dataclass(frozen=True, slots=True)

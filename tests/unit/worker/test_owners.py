@@ -2,6 +2,7 @@
 
 import asyncio
 
+from tests.requirements import requirement
 from tests.unit.worker.scripted import ScriptedServer, hangs, serving
 
 from linkspan.session.v1.session_service_pb2 import HandleRequestRequest
@@ -121,6 +122,30 @@ def test_the_way_that_was_not_used_for_longest_makes_room() -> None:
                 a.address,
                 c.address,
             }
+
+    asyncio.run(main())
+
+
+@requirement("tls.reload")
+def test_retired_ways_are_opened_anew_and_the_old_ones_closed_once_idle() -> None:
+    async def main() -> None:
+        opened = Opened()
+        async with asyncio.timeout(TIMEOUT_SECONDS), serving("busy", "idle") as (busy, idle):
+            routes = OwnerRoutes(opened, idle_seconds=0.05, retired_seconds=0.05)
+            old = routes.route_to(busy.owner)
+            call = await held(old, busy)
+            routes.route_to(idle.owner)
+            routes.retire(opened("placement"))
+            assert len(routes) == 0
+            closed = {await opened.closed.get(), await opened.closed.get()}
+            assert closed == {idle.address, "placement"}
+            new = routes.route_to(busy.owner)
+            assert new is not old
+            assert await opened.closed.get() == busy.address  # the new one, which nobody uses
+            assert not call.done()
+            call.cancel()
+            assert await opened.closed.get() == busy.address
+            await routes.close()
 
     asyncio.run(main())
 

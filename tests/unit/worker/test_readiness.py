@@ -19,7 +19,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def is_ready(servers: Servers, timeout_seconds: float = PATIENCE_SECONDS) -> bool:
-    return await Readiness(servers.placement).is_serving(timeout_seconds=timeout_seconds)
+    return await Readiness(lambda: servers.placement).is_serving(timeout_seconds=timeout_seconds)
 
 
 def test_one_server_that_takes_calls_is_enough() -> None:
