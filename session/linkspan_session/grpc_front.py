@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from linkspan.session.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
+from linkspan_process.overload import LoadGate
 from linkspan_session.host import SessionHost
 from linkspan_session.listener import SERVICE_NAME, Listener
 from linkspan_session.servicer import SessionServicer
@@ -24,14 +25,22 @@ _HANG_UP_SECONDS: Final = 1.0
 class GrpcFront:
     """What session servers show of themselves over gRPC."""
 
-    def __init__(self, listener: Listener, host: SessionHost, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        host: SessionHost,
+        tasks: asyncio.TaskGroup,
+        gate: LoadGate | None = None,
+    ) -> None:
         """Put a host behind a server that is not started yet.
 
         Args:
             listener: The server, which has its port.
             host: Who answers.
             tasks: Owns what is done on the side.
+            gate: Decides which calls are turned away when there are too many; None for none.
         """
+        self._gate = gate
         self._server = listener.server
         self._sessions = listener.sessions
         self._host = host
@@ -42,7 +51,8 @@ class GrpcFront:
 
     async def start(self) -> None:
         """Begin to serve."""
-        add_SessionServiceServicer_to_server(SessionServicer(self._host), reading(self._sessions))
+        servicer = SessionServicer(self._host, self._gate)
+        add_SessionServiceServicer_to_server(servicer, reading(self._sessions))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server

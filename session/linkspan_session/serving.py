@@ -14,6 +14,7 @@ from typing import Final
 from linkspan_process.errors import StartError
 from linkspan_process.hosts import is_loopback
 from linkspan_process.metrics import Meters, metrics_address
+from linkspan_process.overload import LoadGate
 from linkspan_process.ready import ready_line
 from linkspan_session.config import SessionConfig
 from linkspan_session.directory import SessionLimits
@@ -136,7 +137,7 @@ async def _serve_sessions(
         ttl_seconds=config.session_ttl,
     )
     chores = [tasks.create_task(lease.keep()), tasks.create_task(housekeeping.run())]
-    front = GrpcFront(listener, host, tasks)
+    front = GrpcFront(listener, host, tasks, LoadGate(config.shed_above))
     lease.on_store = front.say_serving
     try:
         with suppress(StoreUnavailableError):  # it serves as soon as the store can be had

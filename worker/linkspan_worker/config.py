@@ -12,6 +12,7 @@ from linkspan_process.settings import (
     setting,
 )
 from linkspan_worker.auth_config import AuthConfig
+from linkspan_worker.limit_config import LimitConfig
 from linkspan_worker.pages import parse_hosts, parse_origins
 from linkspan_worker.proxies import parse_networks
 from linkspan_worker.redirects import ANYWHERE, Whereabouts, parse_whereabouts
@@ -163,5 +164,5 @@ class _ServingConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerConfig(AuthConfig, _ServingConfig):
+class WorkerConfig(AuthConfig, LimitConfig, _ServingConfig):
     """The settings of a worker. OpenTelemetry's own are its standard `OTEL_*` variables."""

@@ -21,6 +21,7 @@ from linkspan.session.v1.session_service_pb2 import (
     Listen,
     StreamOpened,
 )
+from linkspan_process.overload import QueueGate
 from linkspan_worker.calls import Answer, Event, Nothing, init
 from linkspan_worker.members import Members
 from linkspan_worker.owners import OwnerRoutes
@@ -58,6 +59,7 @@ class SessionClient:
         contrib: bool = False,
         meter_provider: MeterProvider | None = None,
         whereabouts: Whereabouts = ANYWHERE,
+        queue: QueueGate | None = None,
     ) -> None:
         """Make a client; it connects when it is first used, and again whenever it has to.
 
@@ -67,6 +69,7 @@ class SessionClient:
             contrib: Whether opentelemetry-instrumentation-grpc traces the calls.
             meter_provider: Where it is recorded how long calls take; None for nowhere.
             whereabouts: Where session servers are: redirects elsewhere are not followed.
+            queue: Who is told how long requests wait to be begun; None for nobody.
         """
         placement = open_placement(target, contrib=contrib, meter_provider=meter_provider)
         owner = partial(open_owner, contrib=contrib, meter_provider=meter_provider)
@@ -76,6 +79,7 @@ class SessionClient:
             retry_for_seconds,
             members=Members(target),
             leads_to_one=partial(leads_to_session_server, target=target, whereabouts=whereabouts),
+            queue=queue,
         )
         self._readiness = Readiness(placement)
 
