@@ -130,6 +130,9 @@ class PlacesGivenBack:
 def _name_of(exchange: HttpExchange, principal: Principal | None) -> str:
     if principal is not None:
         return f"{len(principal.issuer)} {principal.issuer}{principal.subject}"
+    passed_on = exchange.passed_on
+    if passed_on is not None and passed_on.client is not None:  # by the word of a trusted proxy
+        return network_of(passed_on.client[0])
     return "" if exchange.client is None else network_of(exchange.client[0])
 
 

@@ -12,6 +12,7 @@ from linkspan_worker.callers import CallerLimits, PlacesGivenBack, network_of
 from linkspan_worker.endpoint import McpEndpoint
 from linkspan_worker.entry import Door, Entry
 from linkspan_worker.failures import Refusal
+from linkspan_worker.forwarded import PassedOn
 from linkspan_worker.headers import Headers
 from linkspan_worker.http import HttpExchange
 from linkspan_worker.rates import Rate
@@ -106,6 +107,16 @@ def test_without_a_door_an_address_is_a_caller_whatever_its_port() -> None:
     assert told(callers.enter(coming("192.0.2.1"), None))[0] == 429
     assert callers.enter(coming(None), None) is None
     assert told(callers.enter(coming(None), None))[0] == 429
+
+
+def test_behind_a_trusted_proxy_a_caller_is_whom_it_names() -> None:
+    callers = limits(max_in_flight=1)
+    first, second, again = coming(), coming(), coming()
+    first.passed_on = again.passed_on = PassedOn(client=("198.51.100.1", 1))
+    second.passed_on = PassedOn(client=("198.51.100.2", 1))
+    assert callers.enter(first, None) is None
+    assert callers.enter(second, None) is None
+    assert told(callers.enter(again, None))[0] == 429
 
 
 def test_with_a_door_it_does_not_matter_where_a_caller_comes_from() -> None:
