@@ -58,7 +58,7 @@ class Requirement:
     source: str
 
 
-_ROWS: Final = (
+_ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     # HTTP, both eras
     ("http.not-json", "A body that is not JSON gets 400 and -32700.", _JSON_RPC),
     ("http.not-json-rpc", "JSON that is not one JSON-RPC message gets 400 and -32600.", _JSON_RPC),
