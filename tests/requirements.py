@@ -33,6 +33,7 @@ _PROPAGATION: Final = "propagation/README.md"
 _TUNNEL: Final = "tunnel/README.md"
 _TRACES: Final = "docs/traces.md"
 _BETWEEN: Final = "docs/between-services.md"
+_LIMITS: Final = "docs/limits.md"
 _METRICS: Final = "docs/metrics.md"
 _OURS: Final = "docs/architecture.md"
 _AUTH: Final = f"{_SPEC_2025}/authorization"
@@ -77,6 +78,26 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
         f"{_HTTP}#section-15.5.7",
     ),
     ("http.too-large", "A body over 4 MiB gets 413, declared or not.", f"{_HTTP}#section-15.5.14"),
+    (
+        "http.long-target",
+        "A target over 8 KiB gets 414, and the connection ends.",
+        f"{_HTTP}#section-15.5.15",
+    ),
+    (
+        "http.many-headers",
+        "More than 100 headers get 431, and the connection ends.",
+        "https://www.rfc-editor.org/rfc/rfc6585#section-5",
+    ),
+    (
+        "http.deep-json",
+        "A message nested in over 64 levels, or with a number no float holds, gets 400 and -32700.",
+        _LIMITS,
+    ),
+    (
+        "http.refused-body",
+        "Of the body of a request that was refused, no more than 16 MiB is read and dropped.",
+        "https://www.rfc-editor.org/rfc/rfc9112#section-9.6",
+    ),
     ("http.method", "Another HTTP method gets 405 and Allow.", f"{_HTTP}#section-15.5.6"),
     ("http.options", "OPTIONS gets 204 and Allow.", f"{_HTTP}#section-9.3.7"),
     ("http.path", "Another path gets 404.", f"{_HTTP}#section-15.5.5"),
@@ -369,7 +390,7 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "http.slow-body",
-        "A body that does not arrive gets 408, and its connection is closed.",
+        "A body that does not arrive, or drips, gets 408, and its connection is closed.",
         f"{_HTTP}#section-15.5.9",
     ),
     # The trace backend
@@ -601,6 +622,36 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
         _STORAGE,
     ),
     ("storage.serialised", "Transactions of a session run one after another.", _STORAGE),
+    (
+        "limits.last-answer",
+        "A client that takes nothing of its last answer is cut off, as one of any answer before.",
+        _LIMITS,
+    ),
+    (
+        "limits.connections",
+        "A connection too many gets 503 and is closed; the others are served.",
+        _LIMITS,
+    ),
+    (
+        "limits.in-flight",
+        "A request over those that the worker may answer at once gets 503 and Retry-After.",
+        _LIMITS,
+    ),
+    (
+        "limits.caller-in-flight",
+        "A request over those that its caller may have under way gets 429 and Retry-After.",
+        "https://www.rfc-editor.org/rfc/rfc6585#section-4",
+    ),
+    (
+        "limits.caller-rate",
+        "A caller that comes too often gets 429, and Retry-After says when it may come again.",
+        "https://www.rfc-editor.org/rfc/rfc6585#section-4",
+    ),
+    (
+        "limits.overload",
+        "A process that is behind with many requests turns a share away with 503 and Retry-After.",
+        _LIMITS,
+    ),
     ("storage.limits", "Keys, values and the whole are bounded, with a clear error.", _STORAGE),
     ("cli.sessions-list", "All pages are walked, as a table or JSON, filtered.", _OPERATING),
     (

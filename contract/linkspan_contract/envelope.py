@@ -9,10 +9,12 @@ https://modelcontextprotocol.io/specification/2025-11-25/basic#messages
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isinf
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeGuard, cast
 
-from linkspan_contract.limits import MAX_MESSAGE_BYTES
+from linkspan_contract.limits import MAX_JSON_DEPTH, MAX_MESSAGE_BYTES
 
 # JSON-RPC 2.0, section 5.1.
 PARSE_ERROR: Final = -32700
@@ -179,11 +181,14 @@ def _parse_json(text: str | bytes) -> object:
             _refuse(f"the message is larger than {MAX_MESSAGE_BYTES} bytes")
         words = text if isinstance(text, str) else text.decode()
         decoded: object = _decode(words)
+        if _may_be_deep(words):
+            _check_depth(decoded)
         if _may_hold_surrogates(words):
             json.dumps(decoded, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        # Not JSON, not UTF-8, a number of thousands of digits, half a surrogate pair, or nesting
-        # so deep that nobody means it.
+        # Not JSON, not UTF-8, a number of thousands of digits or too large for a float, half a
+        # surrogate pair, or nesting so deep that nobody means it. Of a name that comes twice in one
+        # object the last counts: at both ends, because both read with this.
         raise EnvelopeError(PARSE_ERROR, "the message is not valid JSON in UTF-8") from None
     return decoded
 
@@ -192,7 +197,43 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_decode: Final = json.JSONDecoder(parse_constant=_refuse_constant).decode
+def _finite(text: str) -> float:
+    """Read a number; infinity could be passed on to nobody, because JSON has no word for it."""
+    value = float(text)
+    if isinf(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+_decode: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).decode
+
+
+def _may_be_deep(text: str) -> bool:
+    return text.count("{") + text.count("[") > MAX_JSON_DEPTH
+
+
+def _check_depth(decoded: object) -> None:
+    """Walk through a value level by level.
+
+    Raises:
+        ValueError: It has more than `MAX_JSON_DEPTH` levels.
+    """
+    level = [decoded]
+    for _ in range(MAX_JSON_DEPTH):
+        below: list[object] = []
+        for each in level:
+            if isinstance(each, dict):
+                below.extend(_containers(cast("JsonObject", each).values()))
+            elif isinstance(each, list):
+                below.extend(_containers(cast("list[object]", each)))
+        if not below:
+            return
+        level = below
+    raise ValueError(f"nested in more than {MAX_JSON_DEPTH} levels")
+
+
+def _containers(values: Iterable[object]) -> list[object]:
+    return [value for value in values if isinstance(value, dict | list)]
 
 
 def _may_hold_surrogates(text: str) -> bool:

@@ -12,6 +12,13 @@ MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """The largest JSON-RPC message a server may answer with, in bytes of UTF-8."""
 
+MAX_JSON_DEPTH: Final = 64
+"""How deeply arrays and objects of a message that a client sends may be nested in each other.
+
+Few enough that whatever walks through it call by call (schemas, serializers, handlers) stays far from
+Python's limit of 1000 calls, and more than any schema or document nests.
+"""
+
 MAX_GRPC_MESSAGE_BYTES: Final = MAX_ANSWER_BYTES + 1024 * 1024
 """What both ends set as gRPC's own limit, in bytes: the largest answer and its wrapping."""
 

@@ -46,6 +46,7 @@ CODE_OF_REASON: Final[Mapping[ErrorReason.ValueType, grpc.StatusCode]] = Mapping
         ErrorReason.ERROR_REASON_TOO_MANY_SESSIONS: grpc.StatusCode.RESOURCE_EXHAUSTED,
         ErrorReason.ERROR_REASON_TOO_MANY_REQUESTS: grpc.StatusCode.RESOURCE_EXHAUSTED,
         ErrorReason.ERROR_REASON_OVERLOADED: grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.ERROR_REASON_BUSY: grpc.StatusCode.UNAVAILABLE,
         ErrorReason.ERROR_REASON_SESSION_MOVED: grpc.StatusCode.UNAVAILABLE,
         ErrorReason.ERROR_REASON_INTERNAL: grpc.StatusCode.INTERNAL,
     }

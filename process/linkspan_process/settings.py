@@ -201,6 +201,11 @@ def parse_count(text: str) -> int:
     return count
 
 
+def parse_optional_count(text: str) -> int | None:
+    """Take a positive whole number, at most a billion, or nothing for none."""
+    return parse_count(text) if text else None
+
+
 def parse_bytes(text: str) -> int:
     """Take a positive number of bytes, with `k` or `M` after it for KiB and MiB, up to 1 GiB."""
     factor = {"k": 1024, "m": 1024 * 1024}.get(text[-1:].lower(), 1)

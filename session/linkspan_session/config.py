@@ -101,6 +101,13 @@ class _ServingConfig:
         help="how many requests of one session may run at once",
         metavar="N",
     )
+    shed_above: float = setting(
+        0.1,
+        parse=parse_seconds,
+        help="how far the session server may be behind with its work before it turns some calls "
+        "away, in seconds",
+        metavar="SECONDS",
+    )
     max_storage: int = setting(
         4 * 1024 * 1024,
         parse=parse_bytes,

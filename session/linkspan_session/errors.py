@@ -13,6 +13,7 @@
     ├── TooManySessionsError     its principal has as many as it may have
     ├── TooManyRequestsError     it runs as many requests as it may run
     ├── OverloadedError          this server has as many sessions in use as it may have
+    ├── BusyError                more calls come than this server can serve
     ├── StoreUnavailableError    the store does not answer
     ├── AnswerUnrecordedError    it did not answer after the call had begun
     ├── EventUnknownError        an event id that nobody gave, or that is no longer on record
@@ -137,6 +138,15 @@ class OverloadedError(SessionError):
 
     def __init__(self) -> None:
         super().__init__("the session server has too many sessions in use; try again")
+
+
+class BusyError(SessionError):
+    """More calls come than this server can serve; nothing was begun."""
+
+    reason = ErrorReason.ERROR_REASON_BUSY
+
+    def __init__(self) -> None:
+        super().__init__("the session server has more requests than it can serve; try again")
 
 
 class NotOwnerError(Exception):

@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from linkspan.session.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
+from linkspan_process.overload import LoadGate
 from linkspan_session.host import SessionHost
 from linkspan_session.listener import SERVICE_NAME, Listener
 from linkspan_session.servicer import SessionServicer
@@ -25,15 +26,23 @@ _HANG_UP_SECONDS: Final = 1.0
 class GrpcFront:
     """What session servers show of themselves over gRPC."""
 
-    def __init__(self, listener: Listener, host: SessionHost, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        host: SessionHost,
+        tasks: asyncio.TaskGroup,
+        gate: LoadGate | None = None,
+    ) -> None:
         """Put a host behind servers that are not started yet.
 
         Args:
             listener: The servers, which have their ports.
             host: Who answers.
             tasks: Owns what is done on the side.
+            gate: Decides which calls are turned away when there are too many; None for none.
         """
         self._doors = [listener.main, *([] if listener.admin is None else [listener.admin])]
+        self._gate = gate
         self._host = host
         self._tasks = tasks
         self._health = health.aio.HealthServicer()
@@ -42,7 +51,7 @@ class GrpcFront:
 
     async def start(self) -> None:
         """Begin to serve."""
-        servicer = SessionServicer(self._host)
+        servicer = SessionServicer(self._host, self._gate)
         for door in self._doors:
             add_SessionServiceServicer_to_server(servicer, reading(door.sessions))
             health_pb2_grpc.add_HealthServicer_to_server(self._health, door.server)

@@ -19,8 +19,10 @@ from linkspan.session.v1.session_service_pb2_grpc import SessionServiceServicer
 from linkspan_contract import limits
 from linkspan_contract.status import make_status
 from linkspan_process.metrics.catalog import counter
+from linkspan_process.overload import LoadGate
 from linkspan_session.auditing import audit
 from linkspan_session.errors import (
+    BusyError,
     EventUnknownError,
     InvalidRequestError,
     SessionElsewhereError,
@@ -46,8 +48,15 @@ _MAX_MILLIS: Final = 2**53
 class SessionServicer(SessionServiceServicer):
     """`linkspan.session.v1.SessionService`, for grpc.aio."""
 
-    def __init__(self, host: SessionHost) -> None:
+    def __init__(self, host: SessionHost, gate: LoadGate | None = None) -> None:
+        """Put a face on a host.
+
+        Args:
+            host: Who answers.
+            gate: Decides which calls are turned away when there are too many; None for none.
+        """
         self._host = host
+        self._gate = gate
 
     async def Init(  # noqa: N802 - the contract's name
         self, request: service.InitRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -57,6 +66,7 @@ class SessionServicer(SessionServiceServicer):
             set_subject(request.session_id, "initialize")
             if audit.trail is not None:
                 audit.come(request)
+            self._refuse_if_busy()
             record, in_flight, created = await self._host.init(
                 _session_id(request.session_id),
                 _principal(request.principal),
@@ -135,6 +145,10 @@ class SessionServicer(SessionServiceServicer):
         except Exception as error:  # noqa: BLE001 - every failure leaves as a status
             await _abort(context, error)
 
+    def _refuse_if_busy(self) -> None:
+        if self._gate is not None and self._gate.turns_away(len(open_exchanges)):
+            raise BusyError
+
     async def _open(
         self,
         request: service.HandleRequestRequest,
@@ -144,6 +158,9 @@ class SessionServicer(SessionServiceServicer):
         unreachable_owner = _node_id(request.unreachable_owner)
         attempt = _attempt(request.attempt)
         action = request.WhichOneof("action")
+        # What ends a session makes room, and what may have begun is work that is done already.
+        if action != "end" and not attempt.begun_before:
+            self._refuse_if_busy()
         if action == "post":
             _check_headers(request.post)
             return await self._host.post(

@@ -16,6 +16,7 @@ from linkspan_process.audit import Trail
 from linkspan_process.errors import StartError
 from linkspan_process.hosts import is_local
 from linkspan_process.metrics import Meters, metrics_address
+from linkspan_process.overload import LoadGate
 from linkspan_process.ready import ready_line
 from linkspan_process.tls.watching import TlsFiles
 from linkspan_process.unix_sockets import is_unix
@@ -152,7 +153,7 @@ async def _serve_sessions(
         ttl_seconds=config.session_ttl,
     )
     chores = [tasks.create_task(lease.keep()), tasks.create_task(housekeeping.run())]
-    front = GrpcFront(listener, host, tasks)
+    front = GrpcFront(listener, host, tasks, LoadGate(config.shed_above))
     lease.on_store = front.say_serving
     try:
         with suppress(StoreUnavailableError):  # it serves as soon as the store can be had

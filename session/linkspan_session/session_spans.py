@@ -47,6 +47,7 @@ _OUR_FAULTS: Final = frozenset(
     {
         ErrorReason.ERROR_REASON_OWNER_UNREACHABLE,
         ErrorReason.ERROR_REASON_OVERLOADED,
+        ErrorReason.ERROR_REASON_BUSY,
         ErrorReason.ERROR_REASON_STORE_UNAVAILABLE,
         ErrorReason.ERROR_REASON_RECORD_TOO_NEW,
     }

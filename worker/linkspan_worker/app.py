@@ -13,7 +13,7 @@ from linkspan_worker.reply import Reply
 from linkspan_worker.session_client import SessionClient
 
 MCP_PATH: Final = "/mcp"
-_MCP_PATHS: Final = (MCP_PATH, MCP_PATH + "/")
+MCP_PATHS: Final = (MCP_PATH, MCP_PATH + "/")
 
 _READY_TIMEOUT_SECONDS: Final = 1.0
 
@@ -62,7 +62,7 @@ class WorkerApp:
 
     async def __call__(self, exchange: HttpExchange) -> None:
         """Serve one HTTP request."""
-        if exchange.path in _MCP_PATHS:
+        if exchange.path in MCP_PATHS:
             await self._endpoint(exchange)
             return
         reply = Reply(exchange, stall_seconds=_READY_TIMEOUT_SECONDS)

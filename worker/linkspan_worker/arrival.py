@@ -26,6 +26,7 @@ from linkspan_worker.entry import Entry
 from linkspan_worker.failures import Refusal
 from linkspan_worker.headers import ANY_ANSWER, Accepted, Headers, accepted_by, declared_bytes
 from linkspan_worker.http import ClientGoneError, HttpExchange
+from linkspan_worker.http.connection import MAX_DROPPED_BYTES
 from linkspan_worker.session_client import Principal
 
 ANONYMOUS: Final = Principal()
@@ -34,6 +35,9 @@ ANONYMOUS: Final = Principal()
 _MAX_STRANGER_BYTES: Final = 64 * 1024
 _STRANGER_SECONDS: Final = 1.0
 """How much is read, and for how long, of a request that is refused for who sent it."""
+
+_LEAST_BYTES_PER_SECOND: Final = 4096
+"""How fast a body must come on the whole, once it has been waited for as long as for any piece."""
 
 
 class Listen(NamedTuple):
@@ -103,9 +107,16 @@ async def judge(exchange: HttpExchange, headers: Headers, stall_seconds: float) 
             case _:
                 raise RefusedError(method_not_allowed())  # noqa: TRY301 - a rung like the others
     except RefusedError as refused:
+        read_no_further(exchange, headers)
         return Arrival(headers, accepted, envelope, refused=refused)
     except ClientGoneError:
         return Arrival(headers, accepted, gone=True)
+
+
+def read_no_further(exchange: HttpExchange, headers: Headers) -> None:
+    """Have the connection end with the answer, if more of the body would come than is dropped."""
+    if not exchange.body_complete and (declared_bytes(headers) or 0) > MAX_DROPPED_BYTES:
+        exchange.keep_alive = False
 
 
 async def judge_stranger(exchange: HttpExchange, headers: Headers, refusal: Refusal) -> Arrival:
@@ -127,7 +138,8 @@ async def _read(exchange: HttpExchange, stall_seconds: float) -> bytes:
     """Read the whole body, as far as the limit allows.
 
     Raises:
-        RefusedError: 413, it is over the limit; 408, the next piece of it did not come in time.
+        RefusedError: 413, it is over the limit; 408, the next piece of it did not come in time, or
+            they come too slowly.
         ClientGoneError: The client went away.
     """
     if exchange.body_complete:
@@ -137,9 +149,11 @@ async def _read(exchange: HttpExchange, stall_seconds: float) -> bytes:
         return body
     pieces: list[bytes] = []
     size = 0
+    now = asyncio.get_running_loop().time
+    began = now()
     while True:
         try:
-            async with asyncio.timeout(stall_seconds):
+            async with asyncio.timeout_at(body_ends_at(began, now(), size, stall_seconds)):
                 piece = await exchange.read()
         except TimeoutError:
             exchange.keep_alive = False
@@ -150,3 +164,17 @@ async def _read(exchange: HttpExchange, stall_seconds: float) -> bytes:
         if size > MAX_MESSAGE_BYTES:
             raise RefusedError(too_large())
         pieces.append(piece)
+
+
+def body_ends_at(began: float, now: float, received_bytes: int, stall_seconds: float) -> float:
+    """Say until when the next piece of a body is waited for.
+
+    What has come buys time for the rest, so that nobody can hold a place for hours, byte by byte.
+
+    Args:
+        began: When the first piece was waited for.
+        now: The same clock now.
+        received_bytes: How much has come since.
+        stall_seconds: How long a piece may take.
+    """
+    return min(now, began + received_bytes / _LEAST_BYTES_PER_SECOND) + stall_seconds

@@ -16,7 +16,7 @@ redirect; what has not succeeded for `retry_for` seconds is given up.
 | no connection to an owner | no | who is placed, told of the owner that is out of reach |
 | no connection to any server | no | who is placed |
 | the connection broke | perhaps | any server, told of the owner if it was asked directly |
-| anything else | | nobody: the failure is the answer |
+| BUSY, anything else | | nobody: the failure is the answer |
 """
 
 from collections.abc import Mapping

@@ -20,6 +20,7 @@ from linkspan.session.v1.session_service_pb2 import (
     StreamOpened,
 )
 from linkspan_contract.status import read_failure
+from linkspan_tunnel import TunnelUnaryStreamCall
 from linkspan_worker.placement import Route
 from linkspan_worker.reading import CallReader, Event, Nothing, reader_of
 from linkspan_worker.sends import Sends, Servers, SessionCallError
@@ -69,6 +70,7 @@ class Answer:
         "_opened",
         "_passed",
         "_progressed",
+        "_queue",
         "_reader",
         "_request",
         "_resending",
@@ -102,6 +104,8 @@ class Answer:
         self._loop = asyncio.get_running_loop()
         self._request = request
         self._several = several
+        self._queue = servers.queue
+        """Who is still to be told how long the request waited to be begun."""
         self._listening = request.HasField("listen")
         self._sends = Sends(
             servers,
@@ -212,7 +216,18 @@ class Answer:
         )
         route.hold(call)
         self._heard = self._progressed = False
-        self._reader = reader_of(call, self.changed.set)
+        # A call through a tunnel gives a sign once it is taken, others when there is an event only.
+        if self._queue is not None and isinstance(call, TunnelUnaryStreamCall):
+            self._reader = reader_of(call, self._change)
+        else:
+            self._reader = reader_of(call, self.changed.set)
+
+    def _change(self) -> None:
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            now = self._loop.time()
+            queue.waited(now - self._sent_at, now)
+        self.changed.set()
 
     def _fails(self, error: grpc.aio.AioRpcError) -> None:
         """Take that the call of the moment has failed: the request is sent again, or it is not."""

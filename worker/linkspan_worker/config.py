@@ -16,6 +16,7 @@ from linkspan_process.settings import (
 )
 from linkspan_process.tls import TlsConfig
 from linkspan_worker.auth_config import AuthConfig
+from linkspan_worker.limit_config import LimitConfig
 from linkspan_worker.pages import parse_hosts, parse_origins
 from linkspan_worker.proxies import parse_networks
 from linkspan_worker.redirects import ANYWHERE, Whereabouts, parse_whereabouts
@@ -179,5 +180,5 @@ class _ServingConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerConfig(AuthConfig, TlsConfig, _ServingConfig):
+class WorkerConfig(AuthConfig, TlsConfig, LimitConfig, _ServingConfig):
     """The settings of a worker. OpenTelemetry's own are its standard `OTEL_*` variables."""

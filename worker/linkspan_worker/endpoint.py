@@ -35,6 +35,7 @@ from linkspan_worker.arrival import Arrival, End, Listen, judge, judge_stranger
 from linkspan_worker.auditing import WorkerAudit
 from linkspan_worker.authority import refuse_hosts
 from linkspan_worker.caller_trust import CallerTrust
+from linkspan_worker.callers import CallerLimits
 from linkspan_worker.entry import Door
 from linkspan_worker.failures import Refusal, refusal_of
 from linkspan_worker.headers import ANY_ANSWER, Headers
@@ -47,6 +48,7 @@ from linkspan_worker.reply import Reply
 from linkspan_worker.request_span import RequestSpan
 from linkspan_worker.session_client import (
     Answer,
+    Principal,
     SessionCallError,
     SessionClient,
 )
@@ -83,6 +85,7 @@ class McpEndpoint:
         trust: CallerTrust = _FOLLOWING,
         door: Door | None = None,
         audit: WorkerAudit | None = None,
+        callers: CallerLimits | None = None,
     ) -> None:
         """Make the endpoint.
 
@@ -104,12 +107,14 @@ class McpEndpoint:
             trust: What is made of callers' trace contexts and headers.
             door: Where requests are let in or not; None lets everybody in.
             audit: Told of what is refused; None if nobody wants to know.
+            callers: What each caller may do; None for all there is.
         """
         self._door = door
         self._audit = audit
         self._hosts = frozenset[str]() if loopback_only and not allowed_hosts else allowed_hosts
         self._proxies = proxies
         self.pages: Final = Pages(allowed_origins)
+        self._callers = callers
         self._trust = trust
         self._sessions = sessions
         self._request_timeout_seconds = request_timeout_seconds
@@ -178,8 +183,12 @@ class McpEndpoint:
         )
         if misdirected is not None:
             return Arrival(headers, ANY_ANSWER, refused=RefusedError(misdirected))
-        if self._door is None or exchange.method == "OPTIONS":  # which browsers send without one
+        open_to_all = self._door is None and self._callers is None
+        # Browsers send OPTIONS without a credential, and it costs nothing.
+        if open_to_all or exchange.method == "OPTIONS":
             return await judge(exchange, headers, self._stall_seconds)
+        if self._door is None:
+            return await self._judge(exchange, headers, None)
         return await self._enter(self._door, exchange, headers)
 
     async def _enter(self, door: Door, exchange: HttpExchange, headers: Headers) -> Arrival:
@@ -188,13 +197,26 @@ class McpEndpoint:
         if entry.refusal is not None:
             stranger = await judge_stranger(exchange, headers, entry.refusal)
             return stranger._replace(entry=entry)
-        arrival = await judge(exchange, headers, self._stall_seconds)
+        arrival = await self._judge(exchange, headers, entry.principal)
         if arrival.envelope is not None:
             entry = door.permit(entry, arrival.envelope)
         if entry.refusal is not None:
             refused = RefusedError(entry.refusal, arrival.request_id)
             return arrival._replace(refused=refused, entry=entry)
         return arrival._replace(entry=entry)
+
+    async def _judge(
+        self, exchange: HttpExchange, headers: Headers, principal: Principal | None
+    ) -> Arrival:
+        """Judge what was let in, if its caller may ask for anything now."""
+        if self._callers is None:
+            return await judge(exchange, headers, self._stall_seconds)
+        too_many = self._callers.enter(exchange, principal)
+        if too_many is not None:
+            return await judge_stranger(exchange, headers, too_many)
+        arrival = await judge(exchange, headers, self._stall_seconds)
+        self._callers.count(exchange, arrival.envelope)
+        return arrival
 
     async def _answer(self, arrival: Arrival, relay: Relay) -> None:
         if arrival.gone:

@@ -83,6 +83,8 @@ _BY_REASON: Final[Mapping[ErrorReason.ValueType, _Row]] = MappingProxyType(
         ErrorReason.ERROR_REASON_SESSION_MOVED: _Row(503, INTERNAL_ERROR, None, retry=True),
         ErrorReason.ERROR_REASON_OWNER_UNREACHABLE: _Row(503, INTERNAL_ERROR, None, retry=True),
         ErrorReason.ERROR_REASON_OVERLOADED: _Row(503, INTERNAL_ERROR, None, retry=True),
+        # Not tried again: that would make more of what there is too much of.
+        ErrorReason.ERROR_REASON_BUSY: _Row(503, INTERNAL_ERROR, None, retry=True),
         ErrorReason.ERROR_REASON_TOO_MANY_SESSIONS: _Row(429, INVALID_REQUEST, None, retry=True),
         ErrorReason.ERROR_REASON_TOO_MANY_REQUESTS: _Row(429, INVALID_REQUEST, None, retry=True),
         ErrorReason.ERROR_REASON_INTERNAL: _BROKEN,

@@ -8,16 +8,11 @@ import logging
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-from opentelemetry import metrics
-
-from linkspan_process.metrics.catalog import counter
+from linkspan_worker.cut_offs import cut_offs
 from linkspan_worker.headers import EVENT_STREAM, JSON
 from linkspan_worker.http import ClientGoneError, HttpExchange
-from linkspan_worker.metrics_table import CUT_OFFS
 
 logger = logging.getLogger(__name__)
-
-_cut_offs = counter(metrics.get_meter("linkspan.worker"), CUT_OFFS)
 
 HeaderPairs: TypeAlias = Iterable[tuple[str, str]]
 
@@ -118,5 +113,5 @@ class Reply:
             self.ended = True
             self._exchange.abort()
             logger.warning("cut off a client that takes nothing of its answer")
-            _cut_offs.add(1)
+            cut_offs.add(1)
             raise ReaderStalledError from None

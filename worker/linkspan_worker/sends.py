@@ -18,6 +18,7 @@ from opentelemetry import metrics, trace
 from linkspan.session.v1.session_service_pb2 import ErrorReason
 from linkspan_contract.status import Failure, read_failure
 from linkspan_process.metrics.catalog import counter
+from linkspan_process.overload import QueueGate
 from linkspan_worker.attempts import Attempts
 from linkspan_worker.members import Members
 from linkspan_worker.metrics_table import RESENDS
@@ -63,6 +64,7 @@ class Servers:
         owners: Who owns which session, as far as it is known.
         members: The single ones that there are; None if nobody can tell.
         leads_to_one: Whether a redirect to an owner is one to follow.
+        queue: Who is told how long they take to begin with a request; None for nobody.
     """
 
     placement: Route
@@ -71,6 +73,7 @@ class Servers:
     owners: OwnerCache = field(default_factory=lambda: OwnerCache(time.monotonic))
     members: Members | None = None
     leads_to_one: Callable[[str], bool] = bool
+    queue: QueueGate | None = None
 
     def placed(self, key: str) -> Route:
         """Return the way to the server that a key prefers, of those that there is a connection to."""

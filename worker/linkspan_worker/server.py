@@ -9,29 +9,34 @@ from functools import partial
 from typing import Final
 
 from linkspan_process.audit import audited
+from linkspan_process.descriptors import room_for
 from linkspan_process.hosts import is_loopback
 from linkspan_process.lifecycle import END_SECONDS, run_service
 from linkspan_process.log_export import exported_logs
 from linkspan_process.logs import set_up_logs
 from linkspan_process.metrics import Meters, metering, metrics_address, observe
+from linkspan_process.overload import QueueGate
 from linkspan_process.ports import address_of, take_port
 from linkspan_process.ready import ready_line
 from linkspan_process.telemetry import telemetry
 from linkspan_process.tls.watching import tls_files, watching
 from linkspan_propagation import remove_contrib_patches
-from linkspan_worker.app import MCP_PATH, WorkerApp
+from linkspan_worker.app import MCP_PATH, MCP_PATHS, WorkerApp
 from linkspan_worker.auditing import WorkerAudit
 from linkspan_worker.auth_config import check_exposure
 from linkspan_worker.caller_trust import CallerTrust
+from linkspan_worker.callers import CallerLimits, PlacesGivenBack
 from linkspan_worker.config import WorkerConfig
 from linkspan_worker.endpoint import McpEndpoint
 from linkspan_worker.exposure import answered_hosts, check_proxied
-from linkspan_worker.http import HttpServer, HttpTimes
+from linkspan_worker.http import HttpBounds, HttpServer, HttpTimes
+from linkspan_worker.http.connection import Serve
 from linkspan_worker.measuring import MeasuredApp, measure_http
 from linkspan_worker.metrics_table import CERTIFICATE_LEFT
 from linkspan_worker.proxies import TrustedProxies
 from linkspan_worker.reaching import check_server_names, watching_servers
 from linkspan_worker.session_client import SessionClient
+from linkspan_worker.shedding import Shedding
 from linkspan_worker.subject import log_fields
 
 _SERVICE: Final = "linkspan-worker"
@@ -99,6 +104,7 @@ async def _serve(
             from linkspan_worker.auth_door import open_door  # noqa: PLC0415 - not loaded for nothing
 
             door = await stack.enter_async_context(open_door(config, _address(config, listener)))
+        queue = QueueGate(config.shed_above)
         sessions = SessionClient(
             config.session,
             retry_for_seconds=config.retry_for,
@@ -106,7 +112,13 @@ async def _serve(
             meter_provider=None if meters is None else meters.provider,
             whereabouts=config.session_networks,
             tls=tls,
+            queue=queue,
         )
+        callers = None
+        if config.limits_callers:
+            callers = CallerLimits(
+                rate=config.caller_rate, max_in_flight=config.max_in_flight_per_caller
+            )
         endpoint = McpEndpoint(
             sessions,
             request_timeout_seconds=config.request_timeout,
@@ -123,6 +135,7 @@ async def _serve(
             ),
             door=door,
             audit=None if trail is None else WorkerAudit(trail),
+            callers=callers,
         )
         app = WorkerApp(endpoint, sessions, {} if door is None else door.documents)
         if tls is not None and meters is not None:
@@ -130,7 +143,16 @@ async def _serve(
         await stack.enter_async_context(watching(tls, sessions.renew))
         await stack.enter_async_context(watching_servers(sessions, config.session, config))
         try:
-            await _serve_http(config, app, meters, listener, stop)
+            shed = Shedding(
+                max_in_flight=config.max_in_flight,
+                shed_above_seconds=config.shed_above,
+                paths=MCP_PATHS,
+                queue=queue,
+                fields_of=app.fields_of,
+            )
+            serve: Serve = app if callers is None else PlacesGivenBack(app, callers)
+            bounds = HttpBounds(room_for(config.max_connections), shed)
+            await _serve_http(config, app, serve, bounds, meters, listener, stop)
         finally:
             await sessions.close()
 
@@ -138,13 +160,16 @@ async def _serve(
 async def _serve_http(
     config: WorkerConfig,
     app: WorkerApp,
+    serve: Serve,
+    bounds: HttpBounds,
     meters: Meters | None,
     listener: socket.socket,
     stop: asyncio.Event,
 ) -> None:
     server = HttpServer(
-        app if meters is None else MeasuredApp(app, meters),
+        serve if meters is None else MeasuredApp(serve, meters),
         HttpTimes(message_seconds=config.stall_timeout),
+        bounds,
         fields_of=app.fields_of,
     )
     if meters is not None:

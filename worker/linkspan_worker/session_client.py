@@ -22,6 +22,7 @@ from linkspan.session.v1.session_service_pb2 import (
     Listen,
     StreamOpened,
 )
+from linkspan_process.overload import QueueGate
 from linkspan_process.tls.watching import TlsFiles
 from linkspan_worker.calls import Answer, Event, Nothing, init
 from linkspan_worker.members import Members
@@ -62,6 +63,7 @@ class SessionClient:
         meter_provider: MeterProvider | None = None,
         whereabouts: Whereabouts = ANYWHERE,
         tls: TlsFiles | None = None,
+        queue: QueueGate | None = None,
     ) -> None:
         """Make a client; it connects when it is first used, and again whenever it has to.
 
@@ -72,6 +74,7 @@ class SessionClient:
             meter_provider: Where it is recorded how long calls take; None for nowhere.
             whereabouts: Where session servers are: redirects elsewhere are not followed.
             tls: Who this worker is; None for no TLS.
+            queue: Who is told how long requests wait to be begun; None for nobody.
         """
         ways: Ways = {
             "contrib": contrib,
@@ -87,6 +90,7 @@ class SessionClient:
             retry_for_seconds,
             members=self.members,
             leads_to_one=partial(leads_to_session_server, target=target, whereabouts=whereabouts),
+            queue=queue,
         )
         self._readiness = Readiness(lambda: self._servers.placement)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.requirements import requirement
 
 from linkspan_contract.envelope import (
     INVALID_REQUEST,
@@ -21,7 +22,7 @@ from linkspan_contract.envelope import (
     encode_result,
     parse_envelope,
 )
-from linkspan_contract.limits import MAX_MESSAGE_BYTES
+from linkspan_contract.limits import MAX_JSON_DEPTH, MAX_MESSAGE_BYTES
 
 # Everything that JSON can say and UTF-8 can carry; a lone surrogate is tested by itself.
 _TEXT = st.text(st.characters(codec="utf-8"))
@@ -169,6 +170,49 @@ def test_params_of_null_count_as_none() -> None:
 
 def test_a_pair_of_surrogates_is_one_character() -> None:
     assert parse_envelope(rb'{"jsonrpc":"2.0","method":"\ud83d\ude00"}') == Notification("😀", None)
+
+
+def nested(depth: int, opening: str, closing: str) -> str:
+    """A request that is nested in so many levels, as a whole."""
+    inner = opening * (depth - 2) + "1" + closing * (depth - 2)
+    return '{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":' + inner + "}}"
+
+
+@requirement("http.deep-json")
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[2,{"a":', "}]")])
+def test_a_message_may_be_nested_just_as_deeply_as_it_may(opening: str, closing: str) -> None:
+    levels = opening.count("[") + opening.count("{")
+    deepest = nested(2 + (MAX_JSON_DEPTH - 2) // levels, opening, closing)
+    assert isinstance(parse_envelope(deepest), Request)
+    deeper = nested(2 + (MAX_JSON_DEPTH - 2) // levels + 1, opening, closing)
+    assert refusal(deeper).code == PARSE_ERROR
+    assert refusal(nested(900, opening, closing)).code == PARSE_ERROR
+    assert refusal(nested(100_000, opening, closing)).code == PARSE_ERROR
+
+
+def test_brackets_in_a_text_and_beside_each_other_are_no_depth() -> None:
+    params: dict[str, Any] = {"text": "[{" * 1000, "list": [[]] * 1000}
+    assert parse_envelope(encode({"jsonrpc": "2.0", "method": "m", "params": params})) == (
+        Notification("m", params)
+    )
+
+
+@requirement("http.deep-json")
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1" + "0" * 400 + ".0", "9" * 5000])
+def test_a_number_that_cannot_be_passed_on_is_refused(number: str) -> None:
+    text = '{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":' + number + "}}"
+    assert refusal(text).code == PARSE_ERROR
+
+
+@pytest.mark.parametrize("number", ["1e308", "-1e308", "1e-400", "0.1", "1" + "0" * 400])
+def test_a_number_that_can_be_passed_on_is_read(number: str) -> None:
+    text = '{"jsonrpc":"2.0","method":"m","params":{"a":' + number + "}}"
+    assert parse_envelope(text) == Notification("m", {"a": json.loads(number)})
+
+
+def test_of_a_name_that_comes_twice_the_last_one_counts() -> None:
+    text = '{"jsonrpc":"2.0","method":"a","method":"b","params":{"x":1,"x":2}}'
+    assert parse_envelope(text) == Notification("b", {"x": 2})
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "€", "😀"])

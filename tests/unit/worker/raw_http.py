@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from linkspan_worker.http import HttpExchange, HttpServer, HttpTimes
+from linkspan_worker.http import HttpBounds, HttpExchange, HttpServer, HttpTimes
 
 Application: TypeAlias = Callable[[HttpExchange], Coroutine[Any, Any, None]]
 
@@ -124,6 +124,7 @@ async def serving(
     keep_alive_seconds: float = LONG_SECONDS,
     receive_buffer_bytes: int | None = None,
     fields_of: Callable[[HttpExchange], str] = lambda _: "",
+    bounds: HttpBounds | None = None,
 ) -> AsyncGenerator[Running]:
     """Serve until the block is left, and no longer than a test may take."""
     listener = socket.socket()
@@ -131,9 +132,8 @@ async def serving(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
     listener.bind(("127.0.0.1", 0))
     listener.setblocking(False)
-    server = HttpServer(
-        application, HttpTimes(message_seconds, keep_alive_seconds), fields_of=fields_of
-    )
+    times = HttpTimes(message_seconds, keep_alive_seconds)
+    server = HttpServer(application, times, bounds or HttpBounds(), fields_of=fields_of)
     running = Running(server, listener.getsockname(), [])
     async with asyncio.timeout(PATIENCE_SECONDS):
         await server.start(listener)

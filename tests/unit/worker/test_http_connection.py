@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 import pytest
+from tests.requirements import requirement
 from tests.unit.worker.raw_http import (
     GET,
     POST_FIVE,
@@ -19,7 +20,7 @@ from tests.unit.worker.raw_http import (
 )
 
 from linkspan_worker.http import ClientGoneError, HttpExchange
-from linkspan_worker.http.connection import MAX_HEAD_BYTES
+from linkspan_worker.http.connection import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 from linkspan_worker.http.exchange import HIGH_WATER_BYTES
 
 CHUNKED: Final = b"POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -552,11 +553,34 @@ def test_a_head_may_be_just_as_long_as_it_may() -> None:
     asyncio.run(scene())
 
 
-def test_a_target_that_is_too_long_gets_431() -> None:
+@requirement("http.long-target")
+def test_a_target_may_be_just_as_long_as_it_may_and_one_that_is_longer_gets_414() -> None:
     async def scene() -> None:
         async with serving(echo) as running:
+            room = MAX_TARGET_BYTES - len("/")
             client = await running.client()
-            assert await refusal_of(client, [b"GET /" + b"a" * MAX_HEAD_BYTES]) == 431
+            await client.send(get("/" + "a" * room))
+            assert (await client.response()).status == 200
+            # In pieces, as one that does not end would come.
+            pieces = [b"GET /" + b"a" * (room // 2), b"a" * (room - room // 2 + 1)]
+            assert await refusal_of(client, pieces) == 414
+
+    asyncio.run(scene())
+
+
+@requirement("http.many-headers")
+def test_there_may_be_just_as_many_headers_as_there_may_and_one_more_gets_431() -> None:
+    async def scene() -> None:
+        async with serving(echo) as running:
+            others = [f"x-{number}: 1" for number in range(MAX_HEADERS - len(["host"]))]
+            client = await running.client()
+            await client.send(get("/", *others))
+            assert (await client.response()).status == 200
+            # Nothing follows that is not read, so that the refusal is not lost to a reset.
+            unfinished = get("/", *others, "one-more: 1").removesuffix(b"\r\n") + b"x"
+            assert await refusal_of(client, [unfinished]) == 431
+
+    asyncio.run(scene())
 
     asyncio.run(scene())
 

@@ -7,6 +7,6 @@ no word for a client that leaves or must be cut off.
 """
 
 from linkspan_worker.http.exchange import ClientGoneError, HttpExchange
-from linkspan_worker.http.server import HttpServer, HttpTimes
+from linkspan_worker.http.server import HttpBounds, HttpServer, HttpTimes
 
-__all__ = ["ClientGoneError", "HttpExchange", "HttpServer", "HttpTimes"]
+__all__ = ["ClientGoneError", "HttpBounds", "HttpExchange", "HttpServer", "HttpTimes"]

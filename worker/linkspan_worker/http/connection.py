@@ -23,6 +23,7 @@ from urllib.parse import unquote
 import httptools
 
 from linkspan_worker.http.exchange import HttpExchange
+from linkspan_worker.refusals import refusals
 
 if TYPE_CHECKING:
     from linkspan_worker.http.server import HttpServer
@@ -31,6 +32,18 @@ Serve: TypeAlias = Callable[[HttpExchange], Coroutine[Any, Any, None]]
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """How long the target and the headers of a request may be together."""
+
+MAX_TARGET_BYTES: Final = 8 * 1024
+"""How long the target alone may be (RFC 9112, section 3: at least 8000 octets of request line)."""
+
+MAX_HEADERS: Final = 100
+"""How many headers a request may have."""
+
+MAX_DROPPED_BYTES: Final = 16 * 1024 * 1024
+"""How much of a body is dropped that comes after the answer, before the connection is given up.
+
+A client that sends all before it reads anything would else lose the answer to a reset.
+"""
 
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 1024 * 1024
@@ -50,7 +63,16 @@ _TOO_LARGE: Final = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     f"the headers are over {MAX_HEAD_BYTES} bytes",
 )
+_TOO_MANY: Final = (
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    f"there are over {MAX_HEADERS} headers",
+)
+_TARGET_TOO_LONG: Final = (
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    f"the target is over {MAX_TARGET_BYTES} bytes",
+)
 _NOT_HTTP: Final = (HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1")
+_FULL: Final = (HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; try again")
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 """`struct linger`: on, for no time at all."""
@@ -84,7 +106,7 @@ class HttpConnection(asyncio.Protocol):
         self._closing = False
         self._lingering: asyncio.TimerHandle | None = None
         self._dropped_bytes = 0
-        """How much has come since it is being closed."""
+        """How much has come since the answer, of the same body, or since it is being closed."""
         self.write_paused = False
         self.closing_since: float | None = None
         """Since when it is to be closed, once its client has taken what was written."""
@@ -98,6 +120,10 @@ class HttpConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._peer = _address(transport.get_extra_info("peername"))
         self._own = _address(transport.get_extra_info("sockname"))
+        if self._server.full:
+            self._say(*_FULL, None, reason="connections")
+            self.close()
+            return
         self._server.connections.add(self)
         if self._server.draining:
             self.close()
@@ -116,11 +142,11 @@ class HttpConnection(asyncio.Protocol):
                 self._check_head()
             else:
                 self._unheard_bytes = 0
-        except _HeadTooLargeError:
-            self._refuse(_TOO_LARGE)
+        except _HeadTooLargeError as error:
+            self._refuse(error.refusal)
         except httptools.HttpParserError as error:
-            too_large = isinstance(error.__context__, _HeadTooLargeError)
-            self._refuse(_TOO_LARGE if too_large else _NOT_HTTP)
+            cause = error.__context__
+            self._refuse(cause.refusal if isinstance(cause, _HeadTooLargeError) else _NOT_HTTP)
         self._answer_next()
 
     def _feed(self, data: bytes) -> None:
@@ -188,6 +214,8 @@ class HttpConnection(asyncio.Protocol):
         if not self._silent:
             self._count(len(part))
             self._target += part
+            if len(self._target) > MAX_TARGET_BYTES:
+                raise _HeadTooLargeError(_TARGET_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header has come, or one of the trailer."""
@@ -196,6 +224,8 @@ class HttpConnection(asyncio.Protocol):
             return
         self._count(len(name) + len(value))
         if not exchange.method:
+            if len(exchange.headers) >= MAX_HEADERS:
+                raise _HeadTooLargeError(_TOO_MANY)
             exchange.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
@@ -218,8 +248,13 @@ class HttpConnection(asyncio.Protocol):
 
     def on_body(self, piece: bytes) -> None:
         """A piece of the body has come."""
-        if self._incoming is not None:
-            self._incoming.feed(piece)
+        exchange = self._incoming
+        if exchange is not None:
+            exchange.feed(piece)
+            if exchange.response_ended:
+                self._dropped_bytes += len(piece)
+                if self._dropped_bytes > MAX_DROPPED_BYTES:
+                    self.close()
 
     def on_message_complete(self) -> None:
         """A request is complete, unless it wished for another protocol."""
@@ -229,6 +264,7 @@ class HttpConnection(asyncio.Protocol):
     def _end_of_message(self) -> None:
         exchange, self._incoming = self._incoming, None
         self._head_bytes = 0
+        self._dropped_bytes = 0
         if exchange is not None:
             exchange.feed_end()
 
@@ -239,7 +275,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _check_head(self) -> None:
         if self._head_bytes + self._unheard_bytes > MAX_HEAD_BYTES:
-            raise _HeadTooLargeError
+            raise _HeadTooLargeError(_TOO_LARGE)
 
     # --- from the exchange -----------------------------------------------------------------------
 
@@ -383,7 +419,10 @@ class HttpConnection(asyncio.Protocol):
             self._say(*refusal, broken)
             self.close()
 
-    def _say(self, status: HTTPStatus, words: str, to: HttpExchange | None) -> None:
+    def _say(
+        self, status: HTTPStatus, words: str, to: HttpExchange | None, reason: str = ""
+    ) -> None:
+        refusals.add(1, {"reason": reason or str(status.value)})
         body = f"{words}\n".encode()
         fields = b"" if to is None else self._server.fields_of(to).encode("latin-1")
         self._transport.write(
@@ -402,7 +441,11 @@ class _TooManyAheadError(Exception):
 
 
 class _HeadTooLargeError(Exception):
-    """The target and the headers of a request are too long."""
+    """The target and the headers of a request are too long, or too many."""
+
+    def __init__(self, refusal: tuple[HTTPStatus, str]) -> None:
+        super().__init__(refusal[1])
+        self.refusal = refusal
 
 
 def _path(target: bytes) -> str:

@@ -9,10 +9,14 @@ import socket
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
+from linkspan_worker.cut_offs import cut_offs
 from linkspan_worker.http.connection import HttpConnection, Serve
 from linkspan_worker.http.exchange import HttpExchange
+
+Shed: TypeAlias = Callable[[HttpExchange, int], bool]
+"""Asked before a request is served, with how many are; True if it has answered the request itself."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +32,29 @@ class HttpTimes:
     """How long clients may take.
 
     Attributes:
-        message_seconds: For the headers of a request from its first byte on, and for the rest of a
-            body that is not read any more.
+        message_seconds: For the headers of a request from its first byte on, for the rest of a
+            body that is not read any more, and to take the rest of the last answer.
         keep_alive_seconds: Between two requests.
     """
 
     message_seconds: float
     keep_alive_seconds: float = 75.0
+
+
+@dataclass(frozen=True, slots=True)
+class HttpBounds:
+    """How much there may be at once.
+
+    Attributes:
+        max_connections: Connections; one more is answered with 503, and closed.
+        shed: Whom to ask before a request is served; None serves all.
+    """
+
+    max_connections: int = 16_384
+    shed: Shed | None = None
+
+
+_BOUNDS: Final = HttpBounds()
 
 
 class HttpServer:
@@ -44,6 +64,7 @@ class HttpServer:
         self,
         application: Serve,
         times: HttpTimes,
+        bounds: HttpBounds = _BOUNDS,
         *,
         fields_of: Callable[[HttpExchange], str] = lambda _: "",
     ) -> None:
@@ -52,12 +73,14 @@ class HttpServer:
         Args:
             application: Answers each request; whatever it raises becomes a 500, and is logged.
             times: How long clients may take.
+            bounds: How much there may be at once.
             fields_of: Writes the headers that each answer to a request needs, where it is the server
                 that answers; the request may be there in part only.
         """
         self._application = application
         self.fields_of: Final = fields_of
         self._times = times
+        self._bounds = bounds
         self._listening: asyncio.Server | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -69,6 +92,11 @@ class HttpServer:
     def running(self) -> int:
         """How many requests are being answered."""
         return len(self._tasks)
+
+    @property
+    def full(self) -> bool:
+        """Whether there may be no more connections."""
+        return len(self.connections) >= self._bounds.max_connections
 
     async def start(self, listener: socket.socket) -> None:
         """Accept connections from now on."""
@@ -108,6 +136,9 @@ class HttpServer:
 
     def answer(self, exchange: HttpExchange) -> None:
         """Have one request answered."""
+        shed = self._bounds.shed
+        if shed is not None and shed(exchange, len(self._tasks)):
+            return
         # In no request's context: one that was sent ahead is none of the one before it.
         task = asyncio.get_running_loop().create_task(self._answer(exchange), context=Context())
         self._tasks.add(task)
@@ -145,10 +176,16 @@ class HttpServer:
         self._looking = loop.call_later(_LOOK_SECONDS, self._look)
         now = loop.time()
         for connection in list(self.connections):
+            times = self._times
+            if connection.closing_since is not None:
+                if now - connection.closing_since > times.message_seconds:
+                    logger.debug("cut off a client that takes nothing of its last answer")
+                    cut_offs.add(1)
+                    connection.abort()
+                continue
             if not connection.idle:
                 continue
             waited = now - connection.waiting_since
-            times = self._times
             if waited > (
                 times.message_seconds if connection.in_message else times.keep_alive_seconds
             ):

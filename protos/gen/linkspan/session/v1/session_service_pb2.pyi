@@ -87,6 +87,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     another session server has taken the session over, or is about to, or the store did not answer
     when the answer was to be put on record. Try again as a call that has begun before.
     """
+    ERROR_REASON_BUSY: _ErrorReason.ValueType  # 17
+    """UNAVAILABLE, from Init and HandleRequest: more calls come than the session server can serve;
+    nothing was begun. Try again in a second: sent again at once, they would be more still.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Each is one row of the table that turns a failure into HTTP and JSON-RPC."""
@@ -146,6 +150,10 @@ ERROR_REASON_SESSION_MOVED: ErrorReason.ValueType  # 16
 """UNAVAILABLE: the call ran, perhaps to its end, and nobody can say here what is on record of it:
 another session server has taken the session over, or is about to, or the store did not answer
 when the answer was to be put on record. Try again as a call that has begun before.
+"""
+ERROR_REASON_BUSY: ErrorReason.ValueType  # 17
+"""UNAVAILABLE, from Init and HandleRequest: more calls come than the session server can serve;
+nothing was begun. Try again in a second: sent again at once, they would be more still.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
