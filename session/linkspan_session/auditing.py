@@ -62,6 +62,7 @@ _NOT_REFUSED: Final = frozenset(
         ErrorReason.ERROR_REASON_STORE_UNAVAILABLE,
         ErrorReason.ERROR_REASON_RECORD_TOO_NEW,
         ErrorReason.ERROR_REASON_DRAINING,
+        ErrorReason.ERROR_REASON_BUSY,
         ErrorReason.ERROR_REASON_INTERNAL,
     }
 )

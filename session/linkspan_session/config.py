@@ -102,7 +102,7 @@ class _ServingConfig:
         metavar="N",
     )
     shed_above: float = setting(
-        0.1,
+        0.5,
         parse=parse_seconds,
         help="how far the session server may be behind with its work before it turns some calls "
         "away, in seconds",

@@ -46,7 +46,7 @@ class LimitConfig:
         metavar="N",
     )
     shed_above: float = setting(
-        0.1,
+        0.5,
         parse=parse_seconds,
         help="how far the worker may be behind with its work before it turns some requests away, "
         "in seconds",
