@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from mcp.server.mcpserver import Context, MCPServer
+from mcp_types import CallToolResult, TextContent
 
 mcp = MCPServer("parrot")
 
@@ -28,3 +29,10 @@ def fail(text: str) -> str:
     error = LookupError(text)
     logging.getLogger("parrot").error("failed", exc_info=error)
     raise error
+
+
+@mcp.tool()
+def count() -> CallToolResult:
+    """Return a number of more digits than Python writes."""
+    text = TextContent(type="text", text="many")
+    return CallToolResult(content=[text], structured_content={"n": 10**5000})

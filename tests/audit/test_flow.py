@@ -17,6 +17,7 @@ from tests.support.stack import running_stack
 from linkspan_contract.session_digest import session_digest
 from linkspan_propagation.testing import OtlpReceiver
 
+PARROT = str(REPOSITORY / "tests" / "apps" / "parrot.py") + ":mcp"
 TASKING = str(REPOSITORY / "tests" / "apps" / "tasking.py") + ":mcp"
 
 
@@ -243,6 +244,20 @@ def test_arguments_and_results_are_shown_only_where_told_to_and_without_credenti
     text = path.read_text()
     assert "abcdef0123456789" not in text
     assert "k-123456" not in text
+
+
+@requirement("audit.trouble")
+def test_a_result_that_cannot_be_written_is_told_and_nothing_ends_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "trail"
+    arguments = ("--audit-file", str(path), "--audit-content")
+    with (
+        running_stack(tmp_path, app=PARROT, session_arguments=arguments) as stack,
+        session_at(stack.mcp) as peer,
+    ):
+        assert "error" in peer.call("count").final
+        assert peer.call("note", text="still here").status == 200
+        assert "many" in wait_for(path, "tool_call", tool="count")["result"]
+        wait_for(path, "tool_call", tool="note", outcome="ok")
 
 
 @requirement("audit.lines")

@@ -2,7 +2,7 @@
 
 Pure. What looks like a credential is left out, by its name or its shape: a net with holes, so that
 whoever turns content on still has to treat the trail as they treat the content. The work is bounded
-by what is shown, not by what there is.
+by what is shown, not by what there is. Invariant: no value makes it raise, be it JSON or not.
 """
 
 import json
@@ -14,6 +14,7 @@ from linkspan_process.audit.events import CONTENT_CHARS
 REDACTED: Final = "[redacted]"
 _CUT: Final = "…"
 _MAX_DEPTH: Final = 16
+_MAX_INT: Final = 2**64
 
 _SECRET_NAME: Final = re.compile(
     r"pass(?:word|wd|phrase|code)|secret|token|api[-_ ]?key|authori[sz]ation|cookie|credential"
@@ -55,7 +56,7 @@ class _Copier:
             return self._object(cast("dict[object, object]", value), depth)
         if isinstance(value, list | tuple):
             return self._array(cast("list[object]", value), depth)
-        if value is None or isinstance(value, bool | int | float):
+        if value is None or isinstance(value, bool | float) or _is_short(value):
             self._left -= 8
             return value
         return f"<{type(value).__name__}>"
@@ -72,7 +73,7 @@ class _Copier:
             if self._left <= 0:
                 copied[_CUT] = _CUT
                 break
-            name = self._text(str(key))
+            name = self._text(key if isinstance(key, str) else f"<{type(key).__name__}>")
             copied[name] = REDACTED if _SECRET_NAME.search(name) else self.copy(each, depth + 1)
         return copied
 
@@ -84,3 +85,8 @@ class _Copier:
                 break
             copied.append(self.copy(each, depth + 1))
         return copied
+
+
+def _is_short(value: object) -> bool:
+    """Tell whether something is an integer that can be written, as one of thousands of digits cannot."""
+    return isinstance(value, int) and -_MAX_INT <= value <= _MAX_INT

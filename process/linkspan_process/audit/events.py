@@ -18,6 +18,9 @@ Fields: TypeAlias = Mapping[str, str | int]
 
 _NAME_CHARS: Final = 256
 _IDENTITY_CHARS: Final = 2048
+_MAX_INT: Final = 2**63 - 1
+"""What OTLP can carry; what has thousands of digits could not be written to a file, either."""
+
 CONTENT_CHARS: Final = 4096
 """The longest excerpt of arguments or a result, in characters."""
 
@@ -139,13 +142,15 @@ class AuditEvent(NamedTuple):
 
 
 def bounded(fields: Fields) -> dict[str, str | int]:
-    """Return the fields that say something, texts cut to their bounds.
+    """Return the fields that say something, texts cut to their bounds and numbers to 64 bits.
 
     Raises:
         KeyError: A field is not declared.
     """
     return {
-        name: value if isinstance(value, int) else value[: FIELDS[name].max_chars]
+        name: max(-_MAX_INT, min(value, _MAX_INT))
+        if isinstance(value, int)
+        else value[: FIELDS[name].max_chars]
         for name, value in fields.items()
         if value != ""
     }

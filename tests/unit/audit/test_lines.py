@@ -76,6 +76,17 @@ def test_what_does_not_is_shown_as_it_is() -> None:
     assert json.loads(excerpt(value)) == value
 
 
+def test_what_is_no_json_or_cannot_be_written_is_shown_as_what_it_is() -> None:
+    for value in (10**5000, -(10**5000), float("nan"), {10**5000: 1}, {None: 1}, object(), [b"x"]):
+        assert len(excerpt({"n": value})) <= 40
+
+
+def test_a_number_that_cannot_be_written_is_cut_to_one_that_can() -> None:
+    for code in (10**5000, -(10**5000)):
+        event = AuditEvent("linkspan.audit.tool_call", 0, bounded({"code": code}))
+        assert abs(json.loads(line_of(event, "linkspan-session"))["code"]) == 2**63 - 1
+
+
 @given(JSON, st.integers(10, 200))
 def test_an_excerpt_is_never_longer_than_it_may_be(value: Any, most: int) -> None:
     assert len(excerpt(value, most)) <= most
