@@ -18,6 +18,7 @@ from linkspan.session.v1.session_service_pb2 import (
 )
 from linkspan_contract.envelope import Request
 from linkspan_contract.session_digest import session_digest
+from linkspan_contract.shown_uri import shown_uri
 from linkspan_process.audit import events
 from linkspan_process.audit.content import excerpt
 from linkspan_process.audit.events import Fields
@@ -154,8 +155,10 @@ class SessionAudit:
         if request.method == TOOL_METHOD:
             said["tool"] = named if isinstance(named, str) else ""
         elif request.method in _TARGETS:
-            target: object = params.get(_TARGETS[request.method])
-            said["target"] = target.partition("?")[0] if isinstance(target, str) else ""
+            parameter = _TARGETS[request.method]
+            target: object = params.get(parameter)
+            if isinstance(target, str):
+                said["target"] = shown_uri(target) if parameter == "uri" else target
         said["outcome"] = outcome
         if code is not None:
             said["code"] = code

@@ -272,7 +272,9 @@ def test_no_name_that_a_caller_chooses_can_end_a_line_or_move_a_cursor(tmp_path:
     ):
         peer.call(forged)
         peer.ask("prompts/get", {"name": forged})
+        peer.ask("resources/read", {"uri": "https://ana:s3cret@host/a?b=s3cret#s3cret"})
         told = wait_for(path, "tool_call")
+        wait_for(path, "request", target="https://host/a")
         wait_for(path, "request", method="prompts/get")
     assert told["tool"] == forged
     assert re.fullmatch(rb"[\x20-\x7e\n]*", path.read_bytes())

@@ -19,6 +19,7 @@ from opentelemetry.util.types import AttributeValue
 
 from linkspan_contract.envelope import Envelope, JsonObject, Request, Response
 from linkspan_contract.session_digest import session_digest
+from linkspan_contract.shown_uri import shown_uri
 from linkspan_propagation import extract_from_fields
 from linkspan_worker.admission import SESSION_ID_HEADER
 from linkspan_worker.caller_trust import CallerTrust, apart, captured_headers
@@ -270,8 +271,7 @@ def _add_envelope_attributes(attributes: Attributes, envelope: Envelope) -> None
     parameter, attribute = _TARGETS.get(envelope.method, ("", ""))
     target: object = params.get(parameter)
     if isinstance(target, str):
-        # A query may hold a secret; the rest of a URI names the resource.
-        shown = target.partition("?")[0] if parameter == "uri" else target
+        shown = shown_uri(target) if parameter == "uri" else target
         attributes[attribute] = shown[:_MAX_VALUE_CHARS]
     if envelope.method == "initialize":
         attributes.update(client_attributes(params))

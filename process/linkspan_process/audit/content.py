@@ -88,5 +88,5 @@ class _Copier:
 
 
 def _is_short(value: object) -> bool:
-    """Tell whether something is an integer that can be written, as one of thousands of digits cannot."""
+    """Tell whether something is an integer of few enough digits to be written."""
     return isinstance(value, int) and -_MAX_INT <= value <= _MAX_INT
