@@ -41,8 +41,12 @@ class Identity:
         return f"Identity(ends_at={self.ends_at})"
 
 
-def load_identity(config: TlsConfig) -> Identity:
+def load_identity(config: TlsConfig, now_seconds: float) -> Identity:
     """Read the files of a config that has all three.
+
+    Args:
+        config: Names them.
+        now_seconds: When the certificate has to be good, in seconds since the Unix epoch.
 
     Raises:
         TlsFileError: One cannot be used.
@@ -77,7 +81,7 @@ def load_identity(config: TlsConfig) -> Identity:
         raise TlsFileError(
             f"--tls-key {config.tls_key}: is not the key of the certificate in {config.tls_cert}"
         )
-    now = datetime.now(UTC)
+    now = datetime.fromtimestamp(now_seconds, UTC)
     if leaf.not_valid_after_utc <= now:
         raise TlsFileError(
             f"--tls-cert {config.tls_cert}: ended on {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"

@@ -54,8 +54,9 @@ class TlsFiles:
         self.config: Final = config
         self._clock = clock
         self._loaded = self._seen = self._signature()
-        self._refused: _Signature | None = None
-        self.identity: Identity = load_identity(config)
+        self._refused = ""
+        """Why what the files hold now is not in use, as it was told."""
+        self.identity: Identity = load_identity(config, clock())
         self._told: list[str] = []
         if config.tls_key is not None and is_open_to_others(config.tls_key):
             logger.warning("--tls-key %s: every user of this machine may read it", config.tls_key)
@@ -73,15 +74,20 @@ class TlsFiles:
         self._tell_end()
         signature = self._signature()
         settled, self._seen = signature == self._seen, signature
-        if signature in (self._loaded, self._refused) or not settled:
+        if signature == self._loaded:
+            self._refused = ""
+            return False
+        if not settled:
             return False
         try:
-            identity = load_identity(self.config)
+            identity = load_identity(self.config, self._clock())
         except TlsFileError as error:
-            self._refused = signature
-            logger.error("%s; the certificate that was in use stays so", error)  # noqa: TRY400 - the words say it all
+            # Tried again: a certificate that begins in a moment is good then, and no file changes.
+            if str(error) != self._refused:
+                self._refused = str(error)
+                logger.error("%s; the certificate that was in use stays so", error)  # noqa: TRY400 - the words say it all
             return False
-        self._loaded, self._refused = signature, None
+        self._loaded, self._refused = signature, ""
         if identity == self.identity:
             return False
         self.identity, self._told = identity, []

@@ -89,6 +89,21 @@ def test_a_file_that_goes_away_is_told_of_once_and_taken_when_it_is_back(
     assert len(caplog.records) == 1
 
 
+@requirement("tls.reload")
+def test_a_certificate_that_begins_later_is_told_of_once_and_taken_when_it_has_begun(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    files = authority.issue("one")
+    tls = TlsFiles(config_of(files), clock=clock)
+    files.replace_with(authority.issue("tomorrow", begun_ago=timedelta(days=-1)))
+    assert not any(tls.look() for _ in range(5))
+    (record,) = caplog.records
+    assert ": begins on " in record.getMessage()
+    clock.now += 2 * DAY
+    assert tls.look()
+
+
 def test_files_that_are_swapped_through_a_link_are_seen(
     authority: Authority, tmp_path: Path
 ) -> None:
@@ -169,5 +184,5 @@ def test_what_is_wrong_with_a_file_is_said(authority: Authority, tmp_path: Path)
         (config_of(early), f"--tls-cert {early.cert}: begins on "),
     ):
         with pytest.raises(TlsFileError) as refused:
-            load_identity(wrong)
+            load_identity(wrong, time.time())
         assert str(refused.value).startswith(words), refused.value
