@@ -17,6 +17,8 @@ The idea of a target for the time in a queue, and of heeding only what lasts, is
 import asyncio
 import logging
 import math
+import time
+from collections.abc import Callable
 from typing import Final
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,9 @@ _EVERY_SECONDS: Final = 0.02
 
 _WHILE_SECONDS: Final = 0.05
 """Of what time the shortest wait counts."""
+
+_KNOWN_SECONDS: Final = 5.0
+"""For how long a queue counts of which nothing is heard."""
 
 _LOG_EVERY_SECONDS: Final = 60.0
 
@@ -76,15 +81,20 @@ class Shedder:
 class QueueGate:
     """Asks a shedder about requests, and tells it how long those before them waited to be begun."""
 
-    __slots__ = ("_began", "_least", "_shedder")
+    __slots__ = ("_began", "_clock", "_heard_at", "_least", "_shedder")
 
-    def __init__(self, target_seconds: float) -> None:
+    def __init__(
+        self, target_seconds: float, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Begin.
 
         Args:
             target_seconds: How long requests may wait.
+            clock: The time in seconds.
         """
         self._shedder = Shedder(target_seconds)
+        self._clock = clock
+        self._heard_at = -math.inf
         self._began = -math.inf
         self._least = math.inf
 
@@ -98,6 +108,7 @@ class QueueGate:
         self._least = min(self._least, seconds)
         if now - self._began >= _WHILE_SECONDS:
             self._shedder.measured(self._least)
+            self._heard_at = self._clock()
             self._began, self._least = now, math.inf
 
     def turns_away(self, running: int) -> bool:
@@ -106,7 +117,12 @@ class QueueGate:
         Args:
             running: How many are being served.
         """
-        return running >= LEAST_RUNNING and self._shedder.turns_away()
+        if running < LEAST_RUNNING or not self._shedder.share:
+            return False
+        if self._clock() - self._heard_at > _KNOWN_SECONDS:
+            # Many may only be listening: whoever comes after a pause is not of the crowd before it.
+            self._shedder.measured(0.0)
+        return self._shedder.turns_away()
 
 
 class LoadGate:

@@ -95,6 +95,17 @@ def test_a_queue_counts_by_the_shortest_wait_of_a_while() -> None:
     assert not any(gate.turns_away(LEAST_RUNNING) for _ in range(9))
 
 
+def test_a_queue_of_which_nothing_was_heard_for_long_turns_nobody_away() -> None:
+    now = 0.0
+    gate = QueueGate(TARGET_SECONDS, clock=lambda: now)
+    for _ in range(LASTING):
+        now += 0.1
+        gate.waited(9.0, now)
+    assert sum(gate.turns_away(LEAST_RUNNING) for _ in range(10)) >= 8
+    now += 60.0
+    assert not any(gate.turns_away(LEAST_RUNNING) for _ in range(10))
+
+
 def test_with_few_requests_it_does_not_even_look() -> None:
     async def main() -> None:
         gate = LoadGate(1e-9)
