@@ -92,10 +92,14 @@ def nearest_first(fields: Iterable[str]) -> list[str]:
     return [value.strip(" \t") for value in reversed(values)][:MAX_HOPS]
 
 
-@lru_cache(1024)
 def parse_node(text: str) -> Address | None:
     """Read who somebody is; None for `unknown`, a hidden identifier, or what is no IP address."""
-    match = _NODE.fullmatch(text) if len(text) <= _MAX_NODE_CHARS else None
+    return _node(text) if len(text) <= _MAX_NODE_CHARS else None
+
+
+@lru_cache(1024)
+def _node(text: str) -> Address | None:
+    match = _NODE.fullmatch(text)
     if match is None:
         return None
     address = match["bracketed"] or match["v4"] or match["bare"]

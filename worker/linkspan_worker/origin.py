@@ -19,6 +19,9 @@ from linkspan_worker.forwarded import PassedOn
 from linkspan_worker.headers import Headers
 from linkspan_worker.pages import Pages, host_name
 
+_MAX_HOST_CHARS: Final = 300
+"""A name of 253 characters and a port; what is longer is nobody's, and is not remembered."""
+
 _MISDIRECTED: Final = Refusal(
     HTTPStatus.MISDIRECTED_REQUEST,
     INVALID_REQUEST,
@@ -53,7 +56,7 @@ def refuse_rebinding(
     """
     if hosts is not None:
         host = headers.get("host")
-        if host is not None and not _is_ours(host, hosts):
+        if host is not None and (len(host) > _MAX_HOST_CHARS or not _is_ours(host, hosts)):
             return _MISDIRECTED
         if passed_on is not None and passed_on.host is not None:
             name, _ = passed_on.host

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import tracemalloc
 from dataclasses import dataclass
 
 import pytest
@@ -228,3 +229,12 @@ def test_what_a_proxy_writes_is_read_as_it_was_meant(
         hops.append(PassedOn((plain_address(str(address)) or "", port), scheme, parse_host(host)))
     assert list(forwarded_hops([comma.join(elements)])) == hops[::-1]
     assert list(forwarded_hops(elements)) == hops[::-1]
+
+
+def test_nodes_that_are_too_long_to_be_one_take_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        assert not any(parse_node(f"{number}".rjust(20_000, "x")) for number in range(300))
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()

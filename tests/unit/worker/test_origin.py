@@ -1,5 +1,7 @@
 """The check against DNS rebinding, as a table."""
 
+import tracemalloc
+
 import pytest
 
 from linkspan_worker.headers import Headers
@@ -35,6 +37,16 @@ def test_loopback_names_pass(host: str) -> None:
 )
 def test_other_hosts_are_misdirected(host: str) -> None:
     assert status_of(host=host) == 421
+
+
+def test_hosts_that_are_too_long_to_be_one_take_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(300):
+            assert status_of(host=f"{number}".rjust(20_000, "x")) == 421
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("origin", ["http://localhost:6274", "https://127.0.0.1", "http://[::1]:1"])
