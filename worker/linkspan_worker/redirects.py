@@ -16,6 +16,14 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 _ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Za-z._-]+)):([0-9]{1,5})")
 _SOCKETS: Final = ("unix:", "unix-abstract:")
+_RESOLVERS: Final = frozenset(
+    ("dns", "google-c2p", "google-c2p-experimental", "ipv4", "ipv6", "vsock", "xds")
+)
+"""What gRPC takes for a way to find addresses, and not for a host, where it stands before a colon.
+
+Source: https://github.com/grpc/grpc/blob/master/doc/naming.md
+"""
+
 _NAME: Final = re.compile(r"(?:\*\.)?[0-9a-z_-]+(?:\.[0-9a-z_-]+)*")
 _MAX_PORT: Final = 65535
 
@@ -88,7 +96,8 @@ def leads_to_session_server(owner: str, target: str, whereabouts: Whereabouts) -
     found = _ADDRESS.fullmatch(address)
     if found is None or not 0 < int(found[3]) <= _MAX_PORT:
         return False
-    return (found[1] or found[2]) in whereabouts
+    host = found[1] or found[2]
+    return host.lower() not in _RESOLVERS and host in whereabouts
 
 
 def _is_named(host: str, name: str) -> bool:
