@@ -25,6 +25,7 @@ QUEUE_EVENTS: Final = 4096
 """How many events may wait for the disk."""
 
 _RETRY_SECONDS: Final = 0.5
+_LAST_RETRY_SECONDS: Final = 0.05
 _MODE: Final = 0o600
 
 
@@ -98,7 +99,8 @@ class AuditFile:
             if self._closing.is_set() and (done or time.monotonic() >= self._give_up_at):
                 return
             if not done:
-                self._closing.wait(_RETRY_SECONDS)
+                if self._closing.wait(_RETRY_SECONDS):  # which waits for nothing then
+                    time.sleep(_LAST_RETRY_SECONDS)
                 self._wake.set()
 
     def _write_all(self) -> bool:

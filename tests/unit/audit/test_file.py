@@ -106,3 +106,23 @@ def test_a_trail_that_cannot_be_written_ends_in_time_and_says_what_it_lost(
     assert [record.message for record in caplog.records][
         -1
     ] == "1 events of the audit trail were lost"
+
+
+@requirement("audit.trouble")
+def test_a_disk_that_stays_full_is_not_asked_without_a_pause_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    def fail(_file: int, _line: bytes) -> int:
+        nonlocal tries
+        tries += 1
+        raise OSError(28, "No space left on device")
+
+    trail = AuditFile(tmp_path / "trail", "test")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail)
+        trail.put(event(1))
+        trail.close(0.5)
+    assert 1 <= tries <= 20
+    assert trail.lost == 1
