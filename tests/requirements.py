@@ -1046,6 +1046,11 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     ("supply.locks", "What is installed is pinned by digest, without an address.", "SECURITY.md"),
     ("deploy.confined", "The containers' layout runs as nobody on a read-only root.", _DEPLOY),
+    (
+        "deploy.starts",
+        "What deploy/ runs starts, by its own recipe for certificates, and answers over TLS.",
+        _DEPLOY,
+    ),
     ("deploy.files", "The files of deploy/ name flags that exist, and confine what runs.", _DEPLOY),
     # The audit trail
     (
@@ -1056,6 +1061,11 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "audit.refusals",
         "It tells of tries that were refused: no or a bad credential, a scope, a session of another.",
+        _AUDIT,
+    ),
+    (
+        "audit.limits",
+        "It tells of callers over their limits and of operators at their own address, not of overload.",
         _AUDIT,
     ),
     ("audit.expiry", "It tells of sessions that expired, and whose they were.", _AUDIT),
