@@ -304,6 +304,7 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     ("cli.app-missing", "An --app that does not import stops the start with one line.", _OURS),
     ("cli.app-wrong", "An --app that is no MCP server stops the start with one line.", _OURS),
     ("cli.port-in-use", "A port in use stops the start with one line.", _OURS),
+    ("settings.documented", "The README names each setting of both services.", "README.md"),
     ("cli.bad-setting", "An unknown or bad setting stops the start with one line.", _OURS),
     (
         "cli.child-dies",

@@ -75,7 +75,7 @@ def test_operators_cannot_have_the_address_of_workers(tmp_path: Path) -> None:
     line = only_line(*words, "--host", sock, "--admin-address", sock)
     assert f"cannot serve on {sock}: Address already in use" in line
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = "127.0.0.1:{}".format(taken.getsockname()[1])
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
     port = address.rpartition(":")[2]
     line = only_line(*words, "--port", port, "--admin-address", address)
     assert f"cannot serve on {address}: Address already in use" in line
