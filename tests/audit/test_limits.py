@@ -13,6 +13,14 @@ from tests.support.stack import running_stack
 
 from linkspan_contract.session_digest import session_digest
 
+OPENING = request(
+    "initialize",
+    {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+)
 ADD = request("tools/call", {"name": "add", "arguments": {"a": 1, "b": 1}})
 
 
@@ -67,6 +75,24 @@ def test_a_caller_with_too_many_requests_at_once_is_told_by_its_address(tmp_path
         told = wait_for(path, "refused", reason="caller_in_flight", status=429)
         assert (told["method"], told["client_address"]) == ("probe/say", "127.0.0.1")
         assert "subject" not in told
+
+
+@requirement("audit.limits")
+def test_a_principal_with_too_many_sessions_is_told_by_the_session_server(tmp_path: Path) -> None:
+    path, worker = tmp_path / "trail", tmp_path / "worker"
+    with running_stack(
+        tmp_path,
+        app=PROBE,
+        session_arguments=("--max-sessions", "1", "--audit-file", str(path)),
+        worker_arguments=("--audit-file", str(worker)),
+    ) as stack:
+        with session_at(stack.mcp), peer_of(stack.mcp) as second:
+            assert second.post(OPENING).status == 429
+            told = wait_for(path, "refused", reason="too_many_sessions")
+            assert (told["actor"], told["outcome"]) == ("client", "refused")
+        assert stack.worker.stop() == 0
+    names = [event["event"].removeprefix("linkspan.audit.") for event in events_in(worker)]
+    assert names == ["start", "stop"]  # nothing is told twice
 
 
 @requirement("audit.limits")
