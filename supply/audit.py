@@ -120,15 +120,17 @@ def main(
         ask: Asks about one of them.
     """
     failed = False
+    said: dict[str, list[str]] = {}  # what is true of several files is one line
     ends = time.monotonic() + seconds
     for number, lock in enumerate(locks):
         verdict = ask(lock, max(ends - time.monotonic(), 1.0))
         failed = failed or verdict.failed
-        named = ", ".join(locks[number:]) if verdict.away else lock
         for line in verdict.lines:
-            print(f"{named}: {line}", flush=True)
+            said.setdefault(line, []).extend(locks[number:] if verdict.away else [lock])
         if verdict.away:
             break
+    for line, about in said.items():
+        print(f"{', '.join(about)}: {line}")
     return int(failed)
 
 

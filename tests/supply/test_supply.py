@@ -78,6 +78,23 @@ def test_where_nobody_answers_that_is_one_line_and_nobody_is_asked_again(
 
 
 @requirement("supply.audit")
+def test_each_file_is_asked_about_and_what_is_found_is_told_of_each(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers = {"a": (0, report(UNKNOWN)), "b": (1, report(FLAWED)), "c": (0, report(UNKNOWN))}
+
+    def asked(lock: str, _: float) -> Verdict:
+        status, text = answers[lock]
+        return judge(status, text, "")
+
+    assert audit(tuple(answers), 60, asked) == 1
+    unknown, count, flaw = capsys.readouterr().out.splitlines()
+    assert unknown.startswith("a, c: not audited: ")
+    assert count == "b: 1 known vulnerabilities:"
+    assert flaw.startswith("b: b 2: PYSEC-1")
+
+
+@requirement("supply.audit")
 @pytest.mark.parametrize("proxy", ["silent", "closed"])
 def test_an_audit_without_a_network_ends_in_time_with_one_line(proxy: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, says nothing
