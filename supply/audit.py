@@ -9,11 +9,15 @@ import json
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 _LOCKS: Final = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock")
-_TIMEOUT_SECONDS: Final = 300
+_TIMEOUT_SECONDS: Final = 240
+"""How long all of it may take, so that no build hangs where a network swallows what is sent."""
+
 _AWAY: Final = re.compile(
     r"Could not connect to \S+ vulnerability feed|is not redirecting properly"
     r"|requests\.exceptions\.(?:\w*ConnectionError|\w*Timeout|SSLError|ProxyError)"
@@ -29,10 +33,12 @@ class Verdict(NamedTuple):
     Attributes:
         failed: Whether it is to fail.
         lines: What to say.
+        away: Whether nobody answered, so that asking on would be in vain.
     """
 
     failed: bool
     lines: tuple[str, ...]
+    away: bool = False
 
 
 def judge(status: int, report: str, errors: str) -> Verdict:
@@ -47,7 +53,8 @@ def judge(status: int, report: str, errors: str) -> Verdict:
     if packages is None:
         last = errors.strip().splitlines()[-1:] or ["it said nothing"]
         if status and _AWAY.search(errors):
-            return Verdict(False, ("not audited: the vulnerability service cannot be reached",))
+            words = "not audited: the vulnerability service cannot be reached"
+            return Verdict(False, (words,), away=True)
         return Verdict(True, (f"pip-audit broke with status {status}: {last[0][:200]}",))
     found = [
         f"{each['name']} {each['version']}: {flaw['id']}, mended in "
@@ -80,26 +87,50 @@ def _packages(report: str) -> list[dict[str, Any]] | None:
     return cast("list[dict[str, Any]]", packages) if isinstance(packages, list) else None
 
 
-def main() -> int:
-    """Audit the lock files, whose packages are neither installed nor resolved for it."""
+def ask(lock: str, seconds: float) -> Verdict:
+    """Ask about one lock file, whose packages are neither installed nor resolved for it.
+
+    Args:
+        lock: The file.
+        seconds: How long it may take; then nobody answered.
+    """
+    command = [
+        *(str(Path(sys.executable).with_name("pip-audit")), "--progress-spinner", "off"),
+        *("--disable-pip", "--require-hashes", "--format", "json", "--timeout", "15"),
+        *("--requirement", lock),
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        words = "not audited: the vulnerability service is too slow"
+        return Verdict(False, (words,), away=True)
+    return judge(done.returncode, done.stdout, done.stderr)
+
+
+def main(
+    locks: Sequence[str] = _LOCKS,
+    seconds: float = _TIMEOUT_SECONDS,
+    ask: Callable[[str, float], Verdict] = ask,
+) -> int:
+    """Audit the lock files; where nobody answers, that is one line. Returns the exit status.
+
+    Args:
+        locks: The files.
+        seconds: How long all of it may take.
+        ask: Asks about one of them.
+    """
     failed = False
-    for lock in _LOCKS:
-        command = [
-            *(str(Path(sys.executable).with_name("pip-audit")), "--progress-spinner", "off"),
-            *("--disable-pip", "--require-hashes", "--format", "json", "--timeout", "15"),
-            *("--requirement", lock),
-        ]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
-            print(f"{lock}: not audited: the vulnerability service is too slow")
-            continue
-        verdict = judge(done.returncode, done.stdout, done.stderr)
+    said: dict[str, list[str]] = {}  # what is true of several files is one line
+    ends = time.monotonic() + seconds
+    for number, lock in enumerate(locks):
+        verdict = ask(lock, max(ends - time.monotonic(), 1.0))
         failed = failed or verdict.failed
         for line in verdict.lines:
-            print(f"{lock}: {line}")
+            said.setdefault(line, []).extend(locks[number:] if verdict.away else [lock])
+        if verdict.away:
+            break
+    for line, about in said.items():
+        print(f"{', '.join(about)}: {line}")
     return int(failed)
 
 

@@ -304,6 +304,7 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     ("cli.app-missing", "An --app that does not import stops the start with one line.", _OURS),
     ("cli.app-wrong", "An --app that is no MCP server stops the start with one line.", _OURS),
     ("cli.port-in-use", "A port in use stops the start with one line.", _OURS),
+    ("settings.documented", "The README names each setting of both services.", "README.md"),
     ("cli.bad-setting", "An unknown or bad setting stops the start with one line.", _OURS),
     (
         "cli.child-dies",
@@ -1046,6 +1047,11 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     ("supply.locks", "What is installed is pinned by digest, without an address.", "SECURITY.md"),
     ("deploy.confined", "The containers' layout runs as nobody on a read-only root.", _DEPLOY),
+    (
+        "deploy.starts",
+        "What deploy/ runs starts, by its own recipe for certificates, and answers over TLS.",
+        _DEPLOY,
+    ),
     ("deploy.files", "The files of deploy/ name flags that exist, and confine what runs.", _DEPLOY),
     # The audit trail
     (
@@ -1056,6 +1062,11 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "audit.refusals",
         "It tells of tries that were refused: no or a bad credential, a scope, a session of another.",
+        _AUDIT,
+    ),
+    (
+        "audit.limits",
+        "It tells of callers over their limits and of operators at their own address, not of overload.",
         _AUDIT,
     ),
     ("audit.expiry", "It tells of sessions that expired, and whose they were.", _AUDIT),

@@ -30,6 +30,7 @@ from linkspan_traces import config as traces_config
 from linkspan_worker import config as worker_config
 from linkspan_worker.auth_config import check_exposure
 from linkspan_worker.exposure import check_proxied
+from linkspan_worker.limit_config import check_limits
 
 _DESCRIPTION: Final = """\
 Serves any Python MCP server from a stateless HTTP worker and a session server joined by gRPC.
@@ -129,6 +130,7 @@ def _run(parsed: argparse.Namespace) -> int:
     between.check_session_servers(worker, settings, session_port, parsed.session_processes)
     check_exposure(worker, worker.host)
     check_proxied(worker)
+    check_limits(worker)
     check_port(worker.host, worker.port if parsed.port is None else parsed.port)
     session_metrics_port, worker_metrics_port = _metrics_ports(
         settings.metrics_port, worker.metrics_port, parsed.session_processes, os.environ

@@ -127,5 +127,5 @@ def parse_listening(text: str) -> str:
     host, port = split_address(text)
     if not host or (":" in host and not text.startswith("[")):
         raise ValueError(f"must be HOST:PORT or unix:PATH, such as 127.0.0.1:50052, not {text!r}")
-    parse_port(str(port))
+    parse_port(text.rpartition(":")[2] if port < 0 else str(port))
     return text

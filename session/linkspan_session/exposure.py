@@ -14,13 +14,21 @@ from linkspan_process.tls import TlsConfig, check_tls
 from linkspan_process.unix_sockets import is_unix, parse_listening
 
 
+def _parse_peers(text: str) -> frozenset[str]:
+    """Take names separated by commas, or nothing for everybody with a certificate."""
+    names = parse_words(text)
+    if text and not names:  # such as two variables that were never set, with a comma between them
+        raise ValueError(f"must be names separated by commas, or nothing at all, not {text!r}")
+    return names
+
+
 @dataclass(frozen=True)  # no slots: a class cannot have two parents that have them
 class ExposureConfig(TlsConfig):
     """The settings of who may call."""
 
     tls_peers: frozenset[str] = setting(
         frozenset[str](),
-        parse=parse_words,
+        parse=_parse_peers,
         help="the names that certificates of callers must hold one of, DNS names, IP addresses or "
         "URIs such as spiffe://example.com/worker, separated by commas; session servers are callers, "
         "too; nothing is any certificate of the authorities",
@@ -35,7 +43,7 @@ class ExposureConfig(TlsConfig):
     )
     tls_admin_peers: frozenset[str] = setting(
         frozenset[str](),
-        parse=parse_words,
+        parse=_parse_peers,
         help="the names for the address of operators, where others may be let in; nothing is the same",
         metavar="NAMES",
     )

@@ -1,14 +1,17 @@
 """What an audit of the dependencies comes to, and the list of them."""
 
 import json
+import os
 import re
+import socket
 import subprocess
 import sys
 from typing import Any, cast
 
 import pytest
 from cyclonedx.model.bom import Bom
-from supply.audit import judge
+from supply.audit import Verdict, judge
+from supply.audit import main as audit
 from supply.lock import read_lock
 from tests.requirements import requirement
 from tests.support.processes import REPOSITORY
@@ -54,6 +57,62 @@ def test_a_known_vulnerability_fails_and_a_service_that_is_away_does_not(
     verdict = judge(status, text, errors)
     assert verdict.failed is failed
     assert said in "\n".join(verdict.lines)
+
+
+@requirement("supply.audit")
+def test_where_nobody_answers_that_is_one_line_and_nobody_is_asked_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[str] = []
+
+    def away(lock: str, seconds: float) -> Verdict:
+        assert 0 < seconds <= 60
+        asked.append(lock)
+        return judge(1, "", NO_ANSWER)
+
+    assert audit(("a.lock", "b.lock"), 60, away) == 0
+    assert asked == ["a.lock"]
+    assert capsys.readouterr().out.splitlines() == [
+        "a.lock, b.lock: not audited: the vulnerability service cannot be reached"
+    ]
+
+
+@requirement("supply.audit")
+def test_each_file_is_asked_about_and_what_is_found_is_told_of_each(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers = {"a": (0, report(UNKNOWN)), "b": (1, report(FLAWED)), "c": (0, report(UNKNOWN))}
+
+    def asked(lock: str, _: float) -> Verdict:
+        status, text = answers[lock]
+        return judge(status, text, "")
+
+    assert audit(tuple(answers), 60, asked) == 1
+    unknown, count, flaw = capsys.readouterr().out.splitlines()
+    assert unknown.startswith("a, c: not audited: ")
+    assert count == "b: 1 known vulnerabilities:"
+    assert flaw.startswith("b: b 2: PYSEC-1")
+
+
+@requirement("supply.audit")
+@pytest.mark.parametrize("proxy", ["silent", "closed"])
+def test_an_audit_without_a_network_ends_in_time_with_one_line(proxy: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, says nothing
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        if proxy == "closed":
+            silent.close()
+        done = subprocess.run(
+            [sys.executable, "-c", "import sys, supply.audit as a; sys.exit(a.main(seconds=12))"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=55,
+            check=False,
+            env={**os.environ, "HTTPS_PROXY": address, "https_proxy": address, "NO_PROXY": ""},
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (line,) = done.stdout.splitlines()
+    assert "requirements-build.lock: not audited: " in line
 
 
 @requirement("supply.sbom")

@@ -20,7 +20,7 @@ from linkspan_worker.limit_config import LimitConfig
 from linkspan_worker.pages import parse_hosts, parse_origins
 from linkspan_worker.proxies import parse_networks
 from linkspan_worker.redirects import ANYWHERE, Whereabouts, parse_whereabouts
-from linkspan_worker.targets import parse_target
+from linkspan_worker.targets import parse_http_host, parse_target
 
 ENV_PREFIX: Final = "LINKSPAN_WORKER_"
 
@@ -45,7 +45,7 @@ class _ServingConfig:
     )
     host: str = setting(
         "127.0.0.1",
-        parse=parse_text,
+        parse=parse_http_host,
         help="the address to serve HTTP on; any but this machine's own needs authentication",
         metavar="HOST",
     )

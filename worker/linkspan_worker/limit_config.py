@@ -5,6 +5,7 @@ Above lies `config`; docs/limits.md says what each is good for.
 
 from dataclasses import dataclass
 
+from linkspan_process.errors import SettingError
 from linkspan_process.settings import parse_count, parse_optional_count, parse_seconds, setting
 from linkspan_worker.rates import Rate, parse_rate
 
@@ -64,3 +65,13 @@ class LimitConfig:
     def limits_callers(self) -> bool:
         """Whether there is anything to look at for each caller."""
         return self.rate is not None or self.max_in_flight_per_caller is not None
+
+
+def check_limits(config: LimitConfig) -> None:
+    """Refuse a limit that limits nothing.
+
+    Raises:
+        SettingError: It is of use only with one that is missing.
+    """
+    if config.rate is None and config.rate_burst is not None:
+        raise SettingError("--rate-burst: is of use with --rate only")

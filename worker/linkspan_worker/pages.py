@@ -12,6 +12,7 @@ https://html.spec.whatwg.org/multipage/browsers.html#ascii-serialisation-of-an-o
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -128,11 +129,18 @@ def parse_hosts(text: str) -> frozenset[str]:
     """
     hosts = frozenset(word.strip().lower() for word in text.split(",") if word.strip())
     for host in sorted(hosts):
-        if _HOST.fullmatch(host) is None:
+        if _HOST.fullmatch(host) is None or (":" in host and not _is_ipv6(host)):
             raise ValueError(
                 f"must be names or addresses without ports, such as mcp.example.com, not {host!r}"
             )
     return hosts
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return bool(IPv6Address(host))
+    except ValueError:  # such as a name of few letters with a port behind it
+        return False
 
 
 def host_name(host: str) -> str | None:

@@ -31,6 +31,7 @@ from linkspan_worker.endpoint import McpEndpoint
 from linkspan_worker.exposure import answered_hosts, check_proxied
 from linkspan_worker.http import HttpBounds, HttpServer, HttpTimes
 from linkspan_worker.http.connection import Serve
+from linkspan_worker.limit_config import check_limits
 from linkspan_worker.measuring import MeasuredApp, measure_http
 from linkspan_worker.metrics_table import CERTIFICATE_LEFT
 from linkspan_worker.proxies import TrustedProxies
@@ -84,6 +85,7 @@ async def _serve(
     remove_contrib_patches()
     check_exposure(config, config.host)
     check_proxied(config)
+    check_limits(config)
     tls = tls_files(config)
     check_server_names(config.session, config)
     listener = take_port(config.host, config.port, shared=share_port)

@@ -35,7 +35,22 @@ def parse_target(text: str) -> str:
         _split(target)
     elif scheme == "dns":
         _split(rest.rpartition("/")[2])
+    elif not rest.strip("/"):
+        raise ValueError(
+            f"must name a socket, such as unix:/run/linkspan/session.sock, not {text!r}"
+        )
     return target
+
+
+def parse_http_host(text: str) -> str:
+    """Take the name or address of a host to serve HTTP on.
+
+    Raises:
+        ValueError: It is a Unix socket, which HTTP is not served on.
+    """
+    if text.partition(":")[0] in ("unix", "unix-abstract"):
+        raise ValueError(f"must be a host: HTTP is served on ports only, not on {text!r}")
+    return text
 
 
 def name_of(target: str) -> str:
