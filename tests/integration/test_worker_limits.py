@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from mcp import Client
 from tests.requirements import requirement
 from tests.support.apps import PROBE
 from tests.support.load import is_refused
 from tests.support.peer import Peer, modern, modern_headers, peer_of, session_at
+from tests.support.processes import linkspan
 from tests.support.scrape import metrics_of, scrape
 from tests.support.stack import Stack, running_stack
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -45,6 +47,28 @@ def test_a_caller_that_comes_too_often_gets_429_and_is_told_when_to_come(tmp_pat
         assert peer.http.options(stack.mcp).status_code == 204
         seen = scrape(metrics_of(stack.worker))
         assert seen.value(REFUSALS, reason="caller_rate") == 1
+
+
+@requirement("limits.caller-rate")
+@pytest.mark.parametrize("rate", ["1/h", "100/m"])
+def test_the_official_client_connects_and_calls_whatever_the_rate_is(
+    rate: str, tmp_path: Path
+) -> None:
+    async def call(url: str) -> None:
+        async with Client(url) as client:
+            await client.list_tools()
+
+    with running_stack(tmp_path, worker_arguments=("--rate", rate)) as stack:
+        asyncio.run(call(stack.mcp))
+
+
+def test_a_burst_without_a_rate_stops_the_start(tmp_path: Path) -> None:
+    env = {"LINKSPAN_WORKER_RATE_BURST": "5", "LINKSPAN_WORKER_PORT": "0"}
+    for words in (("worker",), ("run", PROBE)):
+        with linkspan(*words, env=env, cwd=tmp_path) as process:
+            assert process.wait() == 2
+            (line,) = process.errors
+        assert "--rate-burst: is of use with --rate only" in line
 
 
 @requirement("limits.caller-in-flight")
