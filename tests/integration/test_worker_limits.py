@@ -13,7 +13,6 @@ from tests.requirements import requirement
 from tests.support.apps import PROBE
 from tests.support.load import is_refused
 from tests.support.peer import Peer, modern, modern_headers, peer_of, session_at
-from tests.support.processes import linkspan
 from tests.support.scrape import metrics_of, scrape
 from tests.support.stack import Stack, running_stack
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
@@ -60,15 +59,6 @@ def test_the_official_client_connects_and_calls_whatever_the_rate_is(
 
     with running_stack(tmp_path, worker_arguments=("--rate", rate)) as stack:
         asyncio.run(call(stack.mcp))
-
-
-def test_a_burst_without_a_rate_stops_the_start(tmp_path: Path) -> None:
-    env = {"LINKSPAN_WORKER_RATE_BURST": "5", "LINKSPAN_WORKER_PORT": "0"}
-    for words in (("worker",), ("run", PROBE)):
-        with linkspan(*words, env=env, cwd=tmp_path) as process:
-            assert process.wait() == 2
-            (line,) = process.errors
-        assert "--rate-burst: is of use with --rate only" in line
 
 
 @requirement("limits.caller-in-flight")
