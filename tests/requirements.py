@@ -915,6 +915,11 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     ("tls.expiry", "The end of a certificate is warned of, and shown as a metric.", _BETWEEN),
     ("tls.diagnosis", "What is wrong about TLS is one line in the log.", _BETWEEN),
+    (
+        "worker.unreachable",
+        "When no session server can be reached, the worker says so once, why, and when it is over.",
+        _BETWEEN,
+    ),
     ("tls.run", "`linkspan run` has TLS between its processes.", _BETWEEN),
     (
         "tls.settings",

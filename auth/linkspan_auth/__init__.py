@@ -7,7 +7,7 @@ names of methods. See the README.
 from linkspan_auth.api_keys import ApiKey, append_key, make_key
 from linkspan_auth.authenticator import Authenticator, authenticating
 from linkspan_auth.challenge import challenge, sentence
-from linkspan_auth.errors import AuthConfigurationError, AuthError
+from linkspan_auth.errors import AuthConfigurationError, AuthError, KeyFileError
 from linkspan_auth.fetching import check_url
 from linkspan_auth.introspection import ClientSecret
 from linkspan_auth.live_check import LiveCheck, load_check
@@ -26,6 +26,7 @@ __all__ = [
     "CredentialKind",
     "Denial",
     "Identity",
+    "KeyFileError",
     "LiveCheck",
     "Outcome",
     "Reason",

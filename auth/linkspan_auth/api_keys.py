@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any, Final, cast
 
 from linkspan_auth.claims import MAX_NAME_BYTES
-from linkspan_auth.errors import AuthConfigurationError, CredentialError
+from linkspan_auth.errors import AuthConfigurationError, CredentialError, KeyFileError
 from linkspan_auth.model import Identity, Reason
 from linkspan_auth.scopes import read_scopes
 
@@ -92,11 +92,18 @@ def append_key(path: Path, key: ApiKey) -> None:
     """Add a key to a file, which its owner alone can read if it is made here.
 
     Raises:
-        OSError: The file cannot be written.
+        KeyFileError: There is no such folder, or the file holds something else than keys; then it
+            stays as it is.
+        OSError: The file cannot be read or written.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-        file.write(key.line() + "\n")
+    if not path.parent.is_dir():
+        raise KeyFileError(f"{path}: there is no folder {path.parent}")
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "rb+", buffering=0) as file:
+        there = file.readall()
+        _parse_file(path, there)
+        gap = b"\n" if there and not there.endswith(b"\n") else b""
+        file.write(gap + key.line().encode() + b"\n")
 
 
 def parse_keys(text: str) -> Mapping[str, ApiKey]:
@@ -109,8 +116,8 @@ def parse_keys(text: str) -> Mapping[str, ApiKey]:
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.startswith("#"):
             try:
-                key = _read(json.loads(line))
-            except (ValueError, RecursionError) as error:
+                key = _read(_json_of(line))
+            except ValueError as error:
                 raise AuthConfigurationError(f"line {number}: {error}") from None
             keys[key.sha256] = key
     return MappingProxyType(keys)
@@ -127,7 +134,7 @@ class ApiKeyFile:
             resource: The resource that callers are admitted to.
 
         Raises:
-            AuthConfigurationError: It cannot be read, or a line is not a key.
+            KeyFileError: It cannot be read, or a line is not a key.
         """
         self._path = path
         self._resource = resource
@@ -137,9 +144,7 @@ class ApiKeyFile:
         try:
             self._read()
         except OSError as error:
-            raise AuthConfigurationError(f"{path}: {error.strerror or error}") from None
-        except (AuthConfigurationError, UnicodeDecodeError) as error:
-            raise AuthConfigurationError(f"{path}: {error}") from None
+            raise KeyFileError(f"{path}: {error.strerror or error}") from None
 
     def identify(self, key: str) -> Identity:
         """Say whose a key is.
@@ -173,15 +178,34 @@ class ApiKeyFile:
         self._look_at = now + _LOOK_SECONDS
         try:
             self._read()
-        except (OSError, AuthConfigurationError, UnicodeDecodeError) as error:
-            logger.warning("%s cannot be read; the keys read before stay: %s", self._path, error)
+        except OSError as error:
+            why = f"{self._path}: {error.strerror or error}"
+            logger.warning("the keys read before stay, the file cannot be read: %s", why)
+        except KeyFileError as error:
+            logger.warning("the keys read before stay, the file cannot be read: %s", error)
 
     def _read(self) -> None:
         state = self._path.stat()
         version = (state.st_mtime_ns, state.st_size, state.st_ino)
         if version != self._version:
-            self._keys = parse_keys(self._path.read_text(encoding="utf-8"))
+            self._keys = _parse_file(self._path, self._path.read_bytes())
             self._version = version
+
+
+def _parse_file(path: Path, content: bytes) -> Mapping[str, ApiKey]:
+    try:
+        return parse_keys(content.decode())
+    except UnicodeDecodeError:
+        raise KeyFileError(f"{path}: is no file of API keys: it is no text") from None
+    except AuthConfigurationError as error:
+        raise KeyFileError(f"{path}: is no file of API keys: {error}") from None
+
+
+def _json_of(line: str) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        raise ValueError("is no line as `linkspan api-key` writes it") from None
 
 
 def _digest(key: str) -> str:

@@ -18,6 +18,10 @@ class AuthConfigurationError(AuthError):
     """A setting is wrong."""
 
 
+class KeyFileError(AuthConfigurationError):
+    """A file of API keys is not there, cannot be read, or is none; the words begin with its path."""
+
+
 class CredentialError(AuthError):
     """The credential does not do.
 

@@ -356,6 +356,17 @@ def test_a_key_is_found_by_its_digest_and_the_file_holds_no_key(tmp_path: Path) 
     assert refused.value.reason is Reason.UNKNOWN_API_KEY
 
 
+def test_a_key_has_a_line_of_its_own_behind_comments_and_one_that_was_not_ended(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "keys"
+    made = [make_key(subject) for subject in ("a", "b")]
+    path.write_text(f"# keys\n\n{made[0][1].line()}")
+    append_key(path, made[1][1])
+    file = ApiKeyFile(path, RESOURCE)
+    assert [file.identify(key).subject for key, _ in made] == ["a", "b"]
+
+
 def test_a_key_past_its_end_is_refused(tmp_path: Path) -> None:
     key, line = make_key("ci", expires=1.0)
     append_key(tmp_path / "keys", line)

@@ -117,7 +117,11 @@ def test_a_worker_without_authentication_loads_none_of_it() -> None:
         (("--auth-issuer", "https://a.example", "--auth-scope-rules", "missing"), "missing"),
         (("--auth-issuer", "https://a.example", "--auth-check", "json:loads"), "coroutine"),
         (("--auth-issuer", "https://a.example", "--auth-check", "nowhere:f"), "imported"),
-        (("--auth-api-keys", "missing"), "missing"),
+        (("--auth-api-keys", "missing"), "--auth-api-keys missing: No such file or directory"),
+        (
+            ("--auth-api-keys", str(Path(__file__))),
+            "test_exposure.py: is no file of API keys: line 1: is no line as `linkspan api-key`",
+        ),
         (("--insecure-no-auth", "maybe"), "--insecure-no-auth: must be one of yes, no"),
     ],
 )
@@ -133,9 +137,10 @@ def test_a_wrong_setting_stops_the_start_with_one_line(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--subject", " "), "must not be empty"),
+        (("--subject", " "), "--subject: must not be empty"),
         (("--subject", "x", "--scopes", 'a"b'), "is no scope"),
-        (("--subject", "x", "--days", "0"), "must be a number"),
+        (("--subject", "x", "--days", "0"), "--days: must be a number"),
+        (("--subject", "x", "--days", "-1"), "--days: must be a number"),
     ],
 )
 def test_a_key_that_cannot_be_made_is_told_in_one_line(
@@ -146,3 +151,25 @@ def test_a_key_that_cannot_be_made_is_told_in_one_line(
         (line,) = process.errors
     assert said in line
     assert not (tmp_path / "keys").exists()
+
+
+@pytest.mark.parametrize("there", [b"my notes\n", b"\xff\xfe\x00", b"{}\n", b"[1, 2"])
+def test_a_key_is_not_put_into_a_file_that_holds_something_else(
+    there: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "notes"
+    file.write_bytes(there)
+    with linkspan("api-key", "--file", str(file), "--subject", "ci") as process:
+        assert process.wait() == 2
+        (line,) = process.errors
+    assert f"--file {file}: is no file of API keys: " in line
+    assert file.read_bytes() == there
+    assert not process.output
+
+
+def test_a_key_is_not_put_into_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "nowhere" / "keys"
+    with linkspan("api-key", "--file", str(file), "--subject", "ci") as process:
+        assert process.wait() == 2
+        (line,) = process.errors
+    assert f"--file {file}: there is no folder {file.parent}" in line

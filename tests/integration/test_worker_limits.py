@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from mcp import Client
 from tests.requirements import requirement
 from tests.support.apps import PROBE
 from tests.support.load import is_refused
@@ -45,6 +46,19 @@ def test_a_caller_that_comes_too_often_gets_429_and_is_told_when_to_come(tmp_pat
         assert peer.http.options(stack.mcp).status_code == 204
         seen = scrape(metrics_of(stack.worker))
         assert seen.value(REFUSALS, reason="caller_rate") == 1
+
+
+@requirement("limits.caller-rate")
+@pytest.mark.parametrize("rate", ["1/h", "100/m"])
+def test_the_official_client_connects_and_calls_whatever_the_rate_is(
+    rate: str, tmp_path: Path
+) -> None:
+    async def call(url: str) -> None:
+        async with Client(url) as client:
+            await client.list_tools()
+
+    with running_stack(tmp_path, worker_arguments=("--rate", rate)) as stack:
+        asyncio.run(call(stack.mcp))
 
 
 @requirement("limits.caller-in-flight")

@@ -22,6 +22,7 @@ from linkspan_auth import (
     ClientSecret,
     Denial,
     Identity,
+    KeyFileError,
     ResourceMetadata,
     authenticating,
     challenge,
@@ -152,6 +153,8 @@ async def open_door(config: AuthConfig, address: str) -> AsyncGenerator[AuthDoor
         async with authenticating(settings) as authenticator:
             metadata = _metadata_of(settings, address)
             yield AuthDoor(authenticator, metadata, ask_again_seconds=settings.remember_seconds)
+    except KeyFileError as error:
+        raise StartError(f"authentication: --auth-api-keys {error}") from None
     except AuthConfigurationError as error:
         raise StartError(f"authentication: {error}") from None
 

@@ -4,10 +4,14 @@ Above lies `config`; docs/limits.md says what each is good for.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from linkspan_process.errors import SettingError
 from linkspan_process.settings import parse_count, parse_optional_count, parse_seconds, setting
 from linkspan_worker.rates import Rate, parse_rate
+
+_LEAST_BURST: Final = 20
+"""How many requests at once any rate allows unless told: a client sends several when it connects."""
 
 
 @dataclass(frozen=True)  # no slots: a class cannot have two parents that have them
@@ -24,8 +28,8 @@ class LimitConfig:
     rate_burst: int | None = setting(
         None,
         parse=parse_optional_count,
-        help="how many requests a caller may send at once after a pause; what the rate allows in a "
-        "second unless set, and one at least",
+        help="how many requests a caller may send at once after a pause; what --rate allows in a "
+        "second unless set, and 20 at least",
         metavar="N",
     )
     max_in_flight_per_caller: int | None = setting(
@@ -59,7 +63,7 @@ class LimitConfig:
         """How often each caller may send a request; None for as often as they like."""
         if self.rate is None:
             return None
-        return Rate(self.rate, self.rate_burst or max(round(self.rate), 1))
+        return Rate(self.rate, self.rate_burst or max(round(self.rate), _LEAST_BURST))
 
     @property
     def limits_callers(self) -> bool:

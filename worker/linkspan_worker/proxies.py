@@ -130,9 +130,19 @@ def parse_networks(text: str) -> frozenset[str]:
             networks.add(str(ip_network(word)))
         except ValueError:
             raise ValueError(
-                f"must be networks such as 10.0.0.0/8 or fd00::/8, or addresses, not {word!r}"
+                "must be networks such as 10.0.0.0/8 or fd00::/8, or addresses, not "
+                f"{word!r}{_hint(word)}"
             ) from None
     return frozenset(networks)
+
+
+def _hint(word: str) -> str:
+    """Say which network an address with a length of prefix is in; nothing for all else."""
+    try:
+        network = ip_network(word, strict=False)
+    except ValueError:
+        return ""
+    return f", which has bits set behind its prefix; the network is {network}"
 
 
 def _at_hop(fields: Values, hops: int) -> str:

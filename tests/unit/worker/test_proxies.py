@@ -324,6 +324,19 @@ def test_what_is_no_network_stops_the_start(text: str) -> None:
         parse_networks(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [("10.0.0.5/8", "10.0.0.0/8"), ("::1, fd00::5/8", "fd00::/8"), ("10.0.0.0/33", None)],
+)
+def test_an_address_in_place_of_its_network_is_told_which_that_is(
+    text: str, network: str | None
+) -> None:
+    with pytest.raises(ValueError, match=r"^must be networks") as refused:
+        parse_networks(text)
+    hint = f"which has bits set behind its prefix; the network is {network}"
+    assert (hint in str(refused.value)) == (network is not None)
+
+
 @requirement("proxies.exposed")
 @pytest.mark.parametrize(
     ("config", "flag"),

@@ -87,9 +87,10 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("per_second", "burst", "expected"), [(0.5, None, 1), (20.0, None, 20), (20.0, 3, 3)]
+    ("per_second", "burst", "expected"),
+    [(100 / 60, None, 20), (1 / 3600, None, 20), (50.0, None, 50), (50.0, 3, 3)],
 )
-def test_a_burst_is_what_a_second_allows_unless_it_is_set(
+def test_a_burst_is_what_a_second_allows_and_20_at_least_unless_it_is_set(
     per_second: float, burst: int | None, expected: int
 ) -> None:
     assert LimitConfig(rate=per_second, rate_burst=burst).caller_rate == Rate(per_second, expected)
