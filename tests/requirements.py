@@ -1074,6 +1074,11 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
         "It tells of callers over their limits and of operators at their own address, not of overload.",
         _AUDIT,
     ),
+    (
+        "audit.peers",
+        "It tells of who was refused by certificate or address, and operators by their certificates.",
+        _AUDIT,
+    ),
     ("audit.expiry", "It tells of sessions that expired, and whose they were.", _AUDIT),
     (
         "audit.secrets",

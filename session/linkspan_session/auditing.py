@@ -1,9 +1,10 @@
 """What the audit trail of a session server says: who did what to which session, and how it ended.
 
-Above lie `servicer`, `calls`, `requests`, `directory`, `housekeeping` and `tasks.runner`, which say
-what happened; below lies `linkspan_process.audit`. Owns one object, which has no trail unless one is
-asked for: whoever tells looks at `trail` first, and that is all it costs then. Told in the event loop
-alone. Invariant: no session's id is told, nor anything of a credential.
+Above lie `servicer`, `server_shells`, `calls`, `requests`, `directory`, `housekeeping` and
+`tasks.runner`, which say what happened; below lie `peers` and `linkspan_process.audit`. Owns one
+object, which has no trail unless one is asked for: whoever tells looks at `trail` first, and that is
+all it costs then. Told in the event loop alone. Invariant: no session's id is told, nor anything of a
+credential.
 """
 
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ from linkspan_session.answers import (
     Result,
 )
 from linkspan_session.errors import ForeignSessionError, SessionError
+from linkspan_session.peers import Connected, told_of
 from linkspan_session.retries import TOOL_METHOD
 from linkspan_session.store import Principal, SessionId, SessionRecord
 from linkspan_session.store.tasks import TaskRecord
@@ -188,15 +190,26 @@ class SessionAudit:
             reason = "foreign_session"
         self._tell(events.REFUSED, outcome="refused", reason=reason)
 
-    def operated(self, rpc: str, peer: str, session_id: str = "") -> None:
+    def turned_away(self, reason: str, rpc: str, call: Connected) -> None:
+        """Say that a call was refused before anybody looked at what it asks for.
+
+        Args:
+            reason: Why, in one word.
+            rpc: The name of what was called.
+            call: The call.
+        """
+        said: dict[str, str | int] = {"actor": "peer", **told_of(call), "method": rpc}
+        self._put(events.REFUSED, {**said, "outcome": "refused", "reason": reason})
+
+    def operated(self, rpc: str, call: Connected, session_id: str = "") -> None:
         """Say that an operator has done something.
 
         Args:
             rpc: The name of what was called.
-            peer: Who called, as gRPC says it.
+            call: The call.
             session_id: The session that it was about; empty for all.
         """
-        said: dict[str, str | int] = {"actor": "operator", "client_address": peer, "method": rpc}
+        said: dict[str, str | int] = {"actor": "operator", **told_of(call), "method": rpc}
         if session_id:
             said["session"] = session_digest(session_id)
         self._put(events.OPERATE, {**said, "outcome": "ok"})

@@ -131,6 +131,10 @@ class SessionDirectory:
         live = self._live.get(session_id)
         return 0 if live is None else len(live.calls)
 
+    def is_owner(self, record: SessionRecord) -> bool:
+        """Tell whether a session is this session server's, as it is on record."""
+        return record.owner == self._lease.node
+
     def as_known_here(self, record: SessionRecord) -> SessionRecord:
         """Return a session's record, and when it was last used as far as that is known here."""
         live = self._live.get(record.session_id)

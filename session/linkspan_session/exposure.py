@@ -19,6 +19,9 @@ def _parse_peers(text: str) -> frozenset[str]:
     names = parse_words(text)
     if text and not names:  # such as two variables that were never set, with a comma between them
         raise ValueError(f"must be names separated by commas, or nothing at all, not {text!r}")
+    for name in sorted(names):
+        if "*" in name:
+            raise ValueError(f"must be whole names, since wildcards do not count here: {name!r}")
     return names
 
 

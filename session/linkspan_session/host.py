@@ -277,6 +277,7 @@ class SessionHost:
             state=state_of(found, self._now_millis()),
             owner_alive=found.owner_alive,
             in_flight=self.sessions.in_flight(record.session_id),
+            owned_here=self.sessions.is_owner(record),
             stored_bytes=stored.get(record.session_id, 0),
         )
 

@@ -15,6 +15,7 @@ class Overview:
         state: Where in its life it is.
         owner_alive: Whether the owner on record is alive.
         in_flight: How many of its requests run on the session server that answers.
+        owned_here: Whether the session server that answers is the owner on record.
         stored_bytes: What it takes in the store, in bytes of events and of storage.
     """
 
@@ -22,4 +23,5 @@ class Overview:
     state: State
     owner_alive: bool
     in_flight: int
+    owned_here: bool
     stored_bytes: int

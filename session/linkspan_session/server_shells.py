@@ -1,17 +1,25 @@
 """Servers of grpc.aio that stand before another, and change what is added to it.
 
 Above lies `listener`. `GuardedServer` lets nobody call whose certificate does not hold one of some
-names; `NarrowedServer` leaves methods out. What they do not change goes to the server behind.
+names; `NarrowedServer` leaves methods out. What they do not change goes to the server behind. Whoever
+is refused is in the audit trail, and now and then in the log.
 
 Invariants: names are compared when a call begins, so one tunnel is one comparison and its calls are
 none; a name counts as what the certificate says it is, so that no DNS name passes for a URI.
 """
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Final, NoReturn, TypeAlias
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 import grpc
+
+from linkspan_session.auditing import audit
+from linkspan_session.peers import told_of
+from linkspan_tracing.rarely import RareWarning
+
+logger = logging.getLogger(__name__)
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -81,9 +89,10 @@ class NarrowedServer(ServerShell):
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, Handler]
     ) -> None:
-        """Add those of the handlers whose methods are wanted."""
+        """Add those of the handlers whose methods are wanted; the others are refused."""
         wanted = {
-            name: handler for name, handler in method_handlers.items() if name in self._methods
+            name: handler if name in self._methods else _guarded(handler, name, _WRONG_DOOR)
+            for name, handler in method_handlers.items()
         }
         super().add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(service_name, wanted),)
@@ -102,14 +111,14 @@ class GuardedServer(ServerShell):
             names: Who is let in: DNS names, IP addresses, and URIs.
         """
         super().__init__(server)
-        self._check = _checking(names)
+        self._gate = _Gate(_checking(names), _refuse_unnamed)
 
     def add_generic_rpc_handlers(
         self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]
     ) -> None:
         """Add handlers that say themselves what they handle."""
         super().add_generic_rpc_handlers(
-            tuple(_Guarded(each, self._check) for each in generic_rpc_handlers)
+            tuple(_Guarded(each, self._gate) for each in generic_rpc_handlers)
         )
 
     def add_registered_method_handlers(
@@ -118,7 +127,7 @@ class GuardedServer(ServerShell):
         """Add the handlers of a service by the names of its methods."""
         super().add_registered_method_handlers(
             service_name,
-            {name: _guarded(each, self._check) for name, each in method_handlers.items()},
+            {name: _guarded(each, name, self._gate) for name, each in method_handlers.items()},
         )
 
 
@@ -146,24 +155,68 @@ def _checking(names: Collection[str]) -> _Check:
     return lambda context: is_named(known, context.auth_context())
 
 
-async def _refuse(context: Context) -> NoReturn:
+class _Gate(NamedTuple):
+    """Who may call, and what is done about the others."""
+
+    check: _Check
+    refuse: Callable[[str, Context], Awaitable[NoReturn]]
+    """Takes the method's name; ends the call."""
+
+
+_unnamed: Final = RareWarning(logger)
+_misled: Final = RareWarning(logger)
+
+
+async def _refuse_unnamed(method: str, context: Context) -> NoReturn:
+    who = told_of(context)
+    _unnamed.warn(
+        "%s called %s and was refused: its certificate, of %s, holds none of the names in "
+        "--tls-peers or --tls-admin-peers",
+        who["client_address"],
+        method,
+        who["peer_name"] or "nobody",
+    )
+    if audit.trail is not None:
+        audit.turned_away("peer_not_named", method, context)
     await context.abort(
         grpc.StatusCode.PERMISSION_DENIED,
         "the names in this certificate are none that this session server lets in",
     )
 
 
+async def _refuse_here(method: str, context: Context) -> NoReturn:
+    _misled.warn(
+        "%s called %s and was refused: that is to be had at --admin-address alone",
+        told_of(context)["client_address"],
+        method,
+    )
+    if audit.trail is not None:
+        audit.turned_away("wrong_door", method, context)
+    # In gRPC's own words for a method that is not there.
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+
+
+def _nobody(_context: Context) -> bool:
+    return False
+
+
+_WRONG_DOOR: Final = _Gate(_nobody, _refuse_here)
+
+
 class _Guarded(grpc.GenericRpcHandler):
-    def __init__(self, handlers: grpc.GenericRpcHandler, check: _Check) -> None:
+    def __init__(self, handlers: grpc.GenericRpcHandler, gate: _Gate) -> None:
         self._handlers = handlers
-        self._check = check
+        self._gate = gate
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
         handler: Handler | None = self._handlers.service(handler_call_details)
-        return None if handler is None else _guarded(handler, self._check)
+        if handler is None:
+            return None
+        method = str(handler_call_details.method).rpartition("/")[2]
+        return _guarded(handler, method, self._gate)
 
 
-def _guarded(handler: Handler, check: _Check) -> Handler:
+def _guarded(handler: Handler, method: str, gate: _Gate) -> Handler:
     """Return a handler of the same kind that asks before it runs."""
     given: Any = handler
     kind = (
@@ -171,15 +224,16 @@ def _guarded(handler: Handler, check: _Check) -> Handler:
         f"{'stream' if given.response_streaming else 'unary'}"
     )
     function: Callable[..., Any] = getattr(given, kind)
+    check, refuse = gate
 
     async def run(request: Any, context: Context) -> Any:
         if not check(context):
-            await _refuse(context)
+            await refuse(method, context)
         return await function(request, context)
 
     async def generate(request: Any, context: Context) -> Any:
         if not check(context):
-            await _refuse(context)
+            await refuse(method, context)
         async for response in function(request, context):
             yield response
 

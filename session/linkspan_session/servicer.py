@@ -108,7 +108,7 @@ class SessionServicer(SessionServiceServicer):
         try:
             overview = await self._host.get(_session_id(request.session_id))
             if audit.trail is not None:
-                audit.operated("GetSession", context.peer(), request.session_id)
+                audit.operated("GetSession", context, request.session_id)
             return service.GetSessionResponse(session=overview_message(overview))
         except Exception as error:  # noqa: BLE001 - every failure leaves as a status
             await _abort(context, error)
@@ -122,7 +122,7 @@ class SessionServicer(SessionServiceServicer):
             page = await self._host.list_page(_read_page_token(request.page_token), size + 1)
             more, page = len(page) > size, page[:size]
             if audit.trail is not None:
-                audit.operated("ListSessions", context.peer())
+                audit.operated("ListSessions", context)
             return service.ListSessionsResponse(
                 sessions=[overview_message(overview) for overview in page],
                 next_page_token=_page_token(page[-1].record) if more else "",
@@ -140,7 +140,7 @@ class SessionServicer(SessionServiceServicer):
                 unreachable_owner=_node_id(request.unreachable_owner),
             )
             if audit.trail is not None:
-                audit.operated("EndSession", context.peer(), request.session_id)
+                audit.operated("EndSession", context, request.session_id)
             return service.EndSessionResponse()
         except Exception as error:  # noqa: BLE001 - every failure leaves as a status
             await _abort(context, error)

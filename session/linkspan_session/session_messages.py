@@ -10,7 +10,7 @@ from linkspan.session.v1.session_pb2 import Principal, Session, SessionState
 from linkspan_session.kernel import client_of
 from linkspan_session.life import State
 from linkspan_session.overview import Overview
-from linkspan_session.store import SessionRecord, address_of
+from linkspan_session.store import SessionRecord, address_of, operated_at
 
 _MAX_CLIENT_CHARS: Final = 256
 
@@ -29,7 +29,10 @@ def overview_message(overview: Overview) -> Session:
     """Write all that is known of a session."""
     message = session_message(overview.record, overview.in_flight)
     message.state = _STATES[overview.state]
-    if not overview.owner_alive:
+    if overview.owner_alive:
+        message.owner_admin_address = operated_at(overview.record.owner)
+        message.owned_here = overview.owned_here
+    else:
         message.owner_address = ""
     message.stored_bytes = overview.stored_bytes
     return message

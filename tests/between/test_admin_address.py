@@ -121,3 +121,25 @@ def test_a_session_is_ended_at_its_owners_address_for_operators(tmp_path: Path) 
                 assert end.wait() == 0, end.errors
                 assert end.output == ["ended 1, gone already 0, failed 0"]
             assert session.call("add", a=1, b=1).status == 404
+
+
+@requirement("admin.apart")
+def test_what_runs_in_a_session_is_known_whichever_server_is_asked(tmp_path: Path) -> None:
+    """Owners are asked at their addresses for operators, and the server that is asked knows its own."""
+    with running_fleet(
+        f"sqlite:///{tmp_path / 'sessions.db'}", servers=2, session_arguments=APART
+    ) as fleet:
+        mcp = fleet.add_worker()
+        with session_at(mcp) as session:
+            assert session.call("add", a=1, b=1).status == 200
+            for each in fleet.servers:
+                ready = parse_ready_line(each.process.output[-1])
+                assert ready is not None
+                words = ("sessions", "show", str(session.session_id), "--server", ready["admin"])
+                with linkspan(*words) as show:
+                    assert show.wait() == 0, show.errors
+                    (running,) = [line for line in show.output if "requests running" in line]
+                    assert running.split()[-1] == "0", running
+                with linkspan(*words, "--json") as show:
+                    assert show.wait() == 0, show.errors
+                    assert json.loads(show.output[0])["requests_in_flight"] == 0

@@ -118,3 +118,14 @@ def test_a_list_of_hosts_needs_the_name_in_their_certificates(files: Files) -> N
     several = ("--session", "10.0.0.1:50051,10.0.0.2:50051")
     line = refusal("worker", *several, *files.flags)
     assert "--tls-server-name: name what the certificates of all session servers hold" in line
+
+
+@requirement("tls.peers")
+@pytest.mark.parametrize("flag", ["--tls-peers", "--tls-admin-peers"])
+def test_a_wildcard_for_peers_stops_the_start(flag: str, files: Files) -> None:
+    """It would let nobody in, and look as if it let many in."""
+    apart = ("--admin-address", "127.0.0.1:0")
+    line = refusal("session", *files.flags, *apart, flag, "a.example.com,worker.*")
+    assert f"{flag}: " in line
+    assert "'worker.*'" in line
+    assert "wildcards do not count" in line

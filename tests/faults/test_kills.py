@@ -184,6 +184,31 @@ def test_a_stream_of_a_plain_call_ends_in_one_error_when_its_server_dies(tmp_pat
             assert said(again) == said(rest)
 
 
+@requirement("session.run-once")
+def test_a_stream_that_nobody_carried_on_in_time_is_resumed_without_running_it_again(
+    tmp_path: Path,
+) -> None:
+    """It just ends; whoever comes back is told that nobody knows, of a harmless call as well."""
+    with (
+        store_of("sqlite", tmp_path) as store,
+        scene(store, tmp_path, servers=1) as played,
+    ):
+        worker = played.fleet.add_worker("--retry-for", "0.5")
+        with played.session(worker) as session:
+            work = call("work_idempotently", {"name": "stream", "steps": 3})
+            (server,) = played.fleet.servers
+            with session.stream(work) as events:
+                before = [next(events) for _ in range(4)]
+                dead = played.wait_begun("stream")
+                played.kill(server)
+                assert not list(events)
+            played.fleet.restart(server)
+            with session.listen(before[-1].id) as events:
+                rest = list(events)
+            assert [each["error"]["code"] for each in said(rest)] == [LOST]
+            assert played.runs("stream") == [dead]
+
+
 @requirement("session.stream-goes-on")
 def test_a_listening_stream_goes_on_and_says_what_is_said_after_its_server_died(
     tmp_path: Path,

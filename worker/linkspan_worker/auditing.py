@@ -5,7 +5,9 @@ knows how it ended. Above lies `endpoint`; below lies `linkspan_process.audit`. 
 session's id is told, nor anything of a credential.
 """
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Final
 
 from linkspan_contract.envelope import Batch, Response
@@ -25,6 +27,14 @@ _TOLD: Final = frozenset(
     }
 )
 """What is told of whoever is refused it; of all else only what the door has refused."""
+
+_WORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        str(HTTPStatus.FORBIDDEN.value): "foreign_origin",
+        str(HTTPStatus.MISDIRECTED_REQUEST.value): "unknown_host",
+    }
+)
+"""What is told for reasons that are no words: spans and metrics have the status there."""
 
 _TOOL_METHOD: Final = "tools/call"
 
@@ -47,7 +57,7 @@ class WorkerAudit:
             return
         refusal = arrival.refused.refusal
         more: dict[str, str | int] = {
-            "reason": refusal.error_type,
+            "reason": _WORDS.get(refusal.error_type, refusal.error_type),
             "status": refusal.status,
             "client_address": exchange.client_address,
         }

@@ -158,15 +158,17 @@ class SessionsClient:
             session = (await stub.GetSession(request, timeout=self._call_seconds)).session
         except grpc.aio.AioRpcError as error:
             raise self._call_error(read_failure(error)) from None
-        address = session.owner_address
-        if not address or address == self._target or session.requests_in_flight:
+        # A server without this field has no address for operators that it could tell of.
+        address = session.owner_admin_address or session.owner_address
+        is_its_own = session.owned_here or address in ("", self._target)
+        if is_its_own or session.requests_in_flight:
             return Shown(session, counted_by_owner=True)
         owner = await self._stub(address)
         try:
             told = (await owner.GetSession(request, timeout=_ASIDE_SECONDS)).session
         except grpc.aio.AioRpcError:
             return Shown(session, counted_by_owner=False)
-        return Shown(told, counted_by_owner=told.owner_address == address)
+        return Shown(told, counted_by_owner=told.owner_address == session.owner_address)
 
     async def end(self, session_id: str) -> bool:
         """End a session, wherever it is.

@@ -165,7 +165,7 @@ async def _show(parsed: argparse.Namespace, target: str, tls: TlsFiles | None) -
     async with SessionsClient(target, tls=tls) as client:
         shown = await client.get(parsed.id)
     if parsed.json:
-        print(json_line(shown.session))
+        print(json_line(shown.session, counted_by_owner=shown.counted_by_owner))
         return
     for line in details(shown.session, time.time(), counted_by_owner=shown.counted_by_owner):
         print(line)

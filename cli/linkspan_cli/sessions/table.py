@@ -108,10 +108,14 @@ def details(session: Session, now: float, *, counted_by_owner: bool) -> list[str
     return [fit(label, _LABEL_CELLS) + plain(text) for label, text in lines]
 
 
-def json_line(session: Session) -> str:
+def json_line(session: Session, *, counted_by_owner: bool = True) -> str:
     """Write a session as one JSON object, in ASCII; its names are the contract's.
 
     `state` is a word such as `live`; times are RFC 3339 in UTC; what is not known yet is empty.
+
+    Args:
+        session: The session.
+        counted_by_owner: Whether the number of requests that run is to be told; else it is null.
     """
     principal = session.principal
     return json.dumps(
@@ -129,7 +133,7 @@ def json_line(session: Session) -> str:
             "create_time": session.create_time.ToJsonString(),
             "last_active_time": session.last_active_time.ToJsonString(),
             "expire_time": session.expire_time.ToJsonString(),
-            "requests_in_flight": session.requests_in_flight,
+            "requests_in_flight": session.requests_in_flight if counted_by_owner else None,
             "owner_address": session.owner_address,
             "epoch": session.epoch,
             "stored_bytes": session.stored_bytes,

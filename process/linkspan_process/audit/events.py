@@ -44,7 +44,8 @@ FIELDS: Final[Mapping[str, Field]] = MappingProxyType(
     {
         "actor": Field(
             "linkspan.audit.actor",
-            "Who did it: `client`, `operator` (who reaches a session server directly), or `server`",
+            "Who did it: `client`, `operator` (who reaches a session server directly), `peer` (who was "
+            "refused there by its certificate or address alone), or `server`",
         ),
         "issuer": Field(
             "linkspan.principal.issuer",
@@ -66,7 +67,13 @@ FIELDS: Final[Mapping[str, Field]] = MappingProxyType(
         ),
         "client_address": Field(
             "client.address",
-            "Who sent it, as trusted proxies say; of an operator, the other end of the connection",
+            "Who sent it, as trusted proxies say; of an operator or peer, the other end of the "
+            "connection; `unix` for a socket",
+        ),
+        "peer_name": Field(
+            "linkspan.peer.name",
+            "What the certificate of an operator or peer calls it: its first alternative name, else "
+            "its common name",
         ),
         "session": Field("mcp.session.id", "The digest of the session's id, as in spans and logs"),
         "method": Field("mcp.method.name", "The method of MCP, or the RPC of an operator"),

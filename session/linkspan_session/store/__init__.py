@@ -15,7 +15,7 @@ from linkspan_session.store.base import (
     SessionStore,
     StreamRecord,
 )
-from linkspan_session.store.nodes import NodeId, NodeLoad, NodeRegistry, address_of
+from linkspan_session.store.nodes import NodeId, NodeLoad, NodeRegistry, address_of, operated_at
 from linkspan_session.store.opening import Store, open_store
 
 __all__ = [
@@ -38,4 +38,5 @@ __all__ = [
     "StreamRecord",
     "address_of",
     "open_store",
+    "operated_at",
 ]

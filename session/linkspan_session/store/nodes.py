@@ -50,3 +50,8 @@ class NodeRegistry(Protocol):
 def address_of(node: NodeId) -> str:
     """Return the address that a session server is reached at."""
     return node.rpartition("#")[0]
+
+
+def operated_at(node: NodeId) -> str:
+    """Return the address that operators call a session server at: behind `@`, if that differs."""
+    return node.rpartition("#")[2].partition("@")[2] or address_of(node)

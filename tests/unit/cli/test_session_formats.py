@@ -325,3 +325,9 @@ def test_a_tally_adds_up() -> None:
     assert Tally(5000, ended=1000, failed=1).summary() == (
         "ended 1,000, gone already 0, failed 1, left 3,999"
     )
+
+
+def test_json_has_null_for_what_is_not_known_to_run() -> None:
+    assert json.loads(json_line(session()))["requests_in_flight"] is not None
+    line = json_line(session(), counted_by_owner=False)
+    assert json.loads(line)["requests_in_flight"] is None

@@ -319,6 +319,21 @@ def test_what_runs_in_a_session_is_asked_of_its_owner() -> None:
     scenario(test)
 
 
+def test_an_owner_is_asked_where_operators_call_it_unless_it_is_who_answers() -> None:
+    async def test() -> None:
+        async with servers(2) as (first, owner), SessionsClient(first.address) as client:
+            first.session.owner_address = owner.session.owner_address = "127.0.0.1:1"
+            first.session.owner_admin_address = owner.address
+            owner.session.requests_in_flight = 7
+            shown = await client.get("s")
+            assert (shown.session.requests_in_flight, shown.counted_by_owner) == (7, True)
+            first.session.owned_here = True
+            shown = await client.get("s")
+            assert (shown.session.requests_in_flight, shown.counted_by_owner) == (0, True)
+
+    scenario(test)
+
+
 def test_an_owner_that_cannot_be_asked_leaves_open_what_runs() -> None:
     async def test() -> None:
         async with servers(1) as (first,), SessionsClient(first.address) as client:

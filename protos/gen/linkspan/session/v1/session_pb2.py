@@ -25,23 +25,23 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!linkspan/session/v1/session.proto\x12\x13linkspan.session.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"Q\n\tPrincipal\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x11\n\tclient_id\x18\x04 \x01(\t\"\xb9\x03\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x31\n\tprincipal\x18\x02 \x01(\x0b\x32\x1e.linkspan.session.v1.Principal\x12\x30\n\x05state\x18\x03 \x01(\x0e\x32!.linkspan.session.v1.SessionState\x12\x18\n\x10protocol_version\x18\x04 \x01(\t\x12\x13\n\x0b\x63lient_name\x18\x05 \x01(\t\x12\x16\n\x0e\x63lient_version\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10last_active_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12requests_in_flight\x18\t \x01(\x05\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rowner_address\x18\x0b \x01(\t\x12\r\n\x05\x65poch\x18\x0c \x01(\x03\x12\x14\n\x0cstored_bytes\x18\r \x01(\x03\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x95\x01\n\x07Message\x12\x0c\n\x04json\x18\x01 \x01(\t\x12.\n\x04kind\x18\x02 \x01(\x0e\x32 .linkspan.session.v1.MessageKind\x12\x17\n\nerror_code\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\ntool_error\x18\x04 \x01(\x08\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\tB\r\n\x0b_error_code*\xae\x01\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SESSION_STATE_CREATED\x10\x01\x12\x16\n\x12SESSION_STATE_LIVE\x10\x02\x12\x18\n\x14SESSION_STATE_ASLEEP\x10\x03\x12\x17\n\x13SESSION_STATE_ENDED\x10\x04\x12\x19\n\x15SESSION_STATE_EXPIRED\x10\x05*\x95\x01\n\x0bMessageKind\x12\x1c\n\x18MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MESSAGE_KIND_RESULT\x10\x01\x12\x16\n\x12MESSAGE_KIND_ERROR\x10\x02\x12\x1d\n\x19MESSAGE_KIND_NOTIFICATION\x10\x03\x12\x18\n\x14MESSAGE_KIND_REQUEST\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!linkspan/session/v1/session.proto\x12\x13linkspan.session.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"Q\n\tPrincipal\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x11\n\tclient_id\x18\x04 \x01(\t\"\xea\x03\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x31\n\tprincipal\x18\x02 \x01(\x0b\x32\x1e.linkspan.session.v1.Principal\x12\x30\n\x05state\x18\x03 \x01(\x0e\x32!.linkspan.session.v1.SessionState\x12\x18\n\x10protocol_version\x18\x04 \x01(\t\x12\x13\n\x0b\x63lient_name\x18\x05 \x01(\t\x12\x16\n\x0e\x63lient_version\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10last_active_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12requests_in_flight\x18\t \x01(\x05\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rowner_address\x18\x0b \x01(\t\x12\r\n\x05\x65poch\x18\x0c \x01(\x03\x12\x14\n\x0cstored_bytes\x18\r \x01(\x03\x12\x1b\n\x13owner_admin_address\x18\x0e \x01(\t\x12\x12\n\nowned_here\x18\x0f \x01(\x08\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x95\x01\n\x07Message\x12\x0c\n\x04json\x18\x01 \x01(\t\x12.\n\x04kind\x18\x02 \x01(\x0e\x32 .linkspan.session.v1.MessageKind\x12\x17\n\nerror_code\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\ntool_error\x18\x04 \x01(\x08\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\tB\r\n\x0b_error_code*\xae\x01\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SESSION_STATE_CREATED\x10\x01\x12\x16\n\x12SESSION_STATE_LIVE\x10\x02\x12\x18\n\x14SESSION_STATE_ASLEEP\x10\x03\x12\x17\n\x13SESSION_STATE_ENDED\x10\x04\x12\x19\n\x15SESSION_STATE_EXPIRED\x10\x05*\x95\x01\n\x0bMessageKind\x12\x1c\n\x18MESSAGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13MESSAGE_KIND_RESULT\x10\x01\x12\x16\n\x12MESSAGE_KIND_ERROR\x10\x02\x12\x1d\n\x19MESSAGE_KIND_NOTIFICATION\x10\x03\x12\x18\n\x14MESSAGE_KIND_REQUEST\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'linkspan.session.v1.session_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SESSIONSTATE']._serialized_start=810
-  _globals['_SESSIONSTATE']._serialized_end=984
-  _globals['_MESSAGEKIND']._serialized_start=987
-  _globals['_MESSAGEKIND']._serialized_end=1136
+  _globals['_SESSIONSTATE']._serialized_start=859
+  _globals['_SESSIONSTATE']._serialized_end=1033
+  _globals['_MESSAGEKIND']._serialized_start=1036
+  _globals['_MESSAGEKIND']._serialized_end=1185
   _globals['_PRINCIPAL']._serialized_start=91
   _globals['_PRINCIPAL']._serialized_end=172
   _globals['_SESSION']._serialized_start=175
-  _globals['_SESSION']._serialized_end=616
-  _globals['_HEADER']._serialized_start=618
-  _globals['_HEADER']._serialized_end=655
-  _globals['_MESSAGE']._serialized_start=658
-  _globals['_MESSAGE']._serialized_end=807
+  _globals['_SESSION']._serialized_end=665
+  _globals['_HEADER']._serialized_start=667
+  _globals['_HEADER']._serialized_end=704
+  _globals['_MESSAGE']._serialized_start=707
+  _globals['_MESSAGE']._serialized_end=856
 # @@protoc_insertion_point(module_scope)

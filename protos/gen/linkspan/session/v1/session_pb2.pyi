@@ -159,6 +159,8 @@ class Session(_message.Message):
     OWNER_ADDRESS_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
+    OWNER_ADMIN_ADDRESS_FIELD_NUMBER: _builtins.int
+    OWNED_HERE_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session's identifier. 1 to 128 characters of visible ASCII (0x21 to 0x7E)."""
     state: Global___SessionState.ValueType
@@ -185,6 +187,15 @@ class Session(_message.Message):
     """How often the session has changed its owner, and 1."""
     stored_bytes: _builtins.int
     """What the session takes in the store, in bytes of events and of storage."""
+    owner_admin_address: _builtins.str
+    """Where operators call the session server in owner_address: that address, or the one that it keeps
+    for them. Empty if owner_address is, and in an answer to Init.
+    """
+    owned_here: _builtins.bool
+    """Whether the answering session server is the one that has the session in memory, so that
+    requests_in_flight is its own count. False in an answer to Init, and from servers that are older
+    than this field.
+    """
     @_builtins.property
     def principal(self) -> Global___Principal:
         """Whom the session belongs to."""
@@ -219,10 +230,12 @@ class Session(_message.Message):
         owner_address: _builtins.str = ...,
         epoch: _builtins.int = ...,
         stored_bytes: _builtins.int = ...,
+        owner_admin_address: _builtins.str = ...,
+        owned_here: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_active_time", b"last_active_time", "principal", b"principal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_name", b"client_name", "client_version", b"client_version", "create_time", b"create_time", "epoch", b"epoch", "expire_time", b"expire_time", "last_active_time", b"last_active_time", "owner_address", b"owner_address", "principal", b"principal", "protocol_version", b"protocol_version", "requests_in_flight", b"requests_in_flight", "session_id", b"session_id", "state", b"state", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_name", b"client_name", "client_version", b"client_version", "create_time", b"create_time", "epoch", b"epoch", "expire_time", b"expire_time", "last_active_time", b"last_active_time", "owned_here", b"owned_here", "owner_address", b"owner_address", "owner_admin_address", b"owner_admin_address", "principal", b"principal", "protocol_version", b"protocol_version", "requests_in_flight", b"requests_in_flight", "session_id", b"session_id", "state", b"state", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
