@@ -28,7 +28,7 @@ class LimitConfig:
     rate_burst: int | None = setting(
         None,
         parse=parse_optional_count,
-        help="how many requests a caller may send at once after a pause; what --rate allows in a "
+        help="how many requests a caller may send at once after a pause; what the rate allows in a "
         "second unless set, and 20 at least",
         metavar="N",
     )
