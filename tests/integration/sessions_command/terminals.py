@@ -3,10 +3,11 @@
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tests.integration.sessions_command.commands import Told
 from tests.support.processes import REPOSITORY, clean_environ
@@ -37,6 +38,13 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._screen, text.encode())
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C until it is heard: a read that begins just then does not notice it."""
+        while self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(2)
 
     def end(self) -> Told:
         """Read to the end."""

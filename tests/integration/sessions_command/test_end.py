@@ -113,7 +113,7 @@ def test_a_session_is_ended_whose_server_was_killed(tmp_path: Path) -> None:
 def test_ctrl_c_instead_of_an_answer_ends_nothing(few: str) -> None:
     with terminal("end", "--all", "--server", few) as screen:
         screen.wait_for("[y/N] ")
-        screen.process.send_signal(signal.SIGINT)
+        screen.interrupt()
         told = screen.end()
     assert (told.status, told.output) == (INTERRUPTED, [])
     assert "Traceback" not in screen.shown
