@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from linkspan_process.audit_settings import AuditConfig
 from linkspan_process.settings import (
     parse_address,
     parse_bytes,
@@ -11,7 +12,6 @@ from linkspan_process.settings import (
     parse_choice,
     parse_count,
     parse_long_seconds,
-    parse_optional_path,
     parse_path,
     parse_port,
     parse_seconds,
@@ -191,18 +191,6 @@ class _ServingConfig:
         "none unless OTEL_METRICS_EXPORTER asks for it",
         metavar="N",
     )
-    audit_file: Path | None = setting(
-        None,
-        parse=parse_optional_path,
-        help="the file to which the audit trail is appended, as JSON lines; made if it is not there",
-        metavar="FILE",
-    )
-    audit_otlp: bool = setting(
-        False,
-        parse=parse_yes,
-        help="send the audit trail to where OTEL_LOGS_EXPORTER=otlp sends logs",
-        metavar="yes",
-    )
     audit_content: bool = setting(
         False,
         parse=parse_yes,
@@ -224,5 +212,5 @@ class _ServingConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionConfig(ExposureConfig, _ServingConfig):
+class SessionConfig(ExposureConfig, AuditConfig, _ServingConfig):
     """The settings of a session server. OpenTelemetry's own are its standard `OTEL_*` variables."""

@@ -1,17 +1,15 @@
 """What can be set on a worker, each with its unit and default."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
+from linkspan_process.audit_settings import AuditConfig
 from linkspan_process.settings import (
     parse_captured_keys,
     parse_choice,
-    parse_optional_path,
     parse_port,
     parse_seconds,
     parse_text,
-    parse_yes,
     setting,
 )
 from linkspan_process.tls import TlsConfig
@@ -153,18 +151,6 @@ class _ServingConfig:
         "none unless OTEL_METRICS_EXPORTER asks for it",
         metavar="N",
     )
-    audit_file: Path | None = setting(
-        None,
-        parse=parse_optional_path,
-        help="the file to which the audit trail is appended, as JSON lines; made if it is not there",
-        metavar="FILE",
-    )
-    audit_otlp: bool = setting(
-        False,
-        parse=parse_yes,
-        help="send the audit trail to where OTEL_LOGS_EXPORTER=otlp sends logs",
-        metavar="yes",
-    )
     log_format: str = setting(
         "auto",
         parse=parse_choice("auto", "json", "text"),
@@ -180,5 +166,5 @@ class _ServingConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerConfig(AuthConfig, TlsConfig, LimitConfig, _ServingConfig):
+class WorkerConfig(AuthConfig, TlsConfig, LimitConfig, AuditConfig, _ServingConfig):
     """The settings of a worker. OpenTelemetry's own are its standard `OTEL_*` variables."""
