@@ -111,6 +111,26 @@ def test_requests_over_those_that_may_be_answered_at_once_get_503_at_once() -> N
     asyncio.run(scene())
 
 
+@requirement("limits.in-flight")
+def test_a_request_whose_whole_answer_is_out_takes_no_place_though_work_is_left_behind_it() -> None:
+    async def scene() -> None:
+        finished = asyncio.Event()
+
+        async def application(exchange: HttpExchange) -> None:
+            exchange.respond(200, TEXT, b"done")
+            await finished.wait()
+
+        async with serving(application, bounds=shedding(max_in_flight=1)) as running:
+            client = await running.client()
+            for _ in range(3):
+                await client.send(GET)
+                assert (await client.response()).status == 200
+            assert running.server.running == 0
+            finished.set()
+
+    asyncio.run(scene())
+
+
 def test_other_paths_are_served_however_many_requests_there_are() -> None:
     async def scene() -> None:
         held = Held()

@@ -304,6 +304,7 @@ class HttpConnection(asyncio.Protocol):
 
     def ended(self, exchange: HttpExchange) -> None:
         """See `Wire.ended`."""
+        self._server.answered(exchange)
         if exchange is not self._answering:
             return
         self._answering = None

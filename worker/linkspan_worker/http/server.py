@@ -85,13 +85,15 @@ class HttpServer:
         self._looking: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unanswered: set[HttpExchange] = set()
+        """Whose clients have not the whole answer, which is what they know of their requests."""
         self.connections: set[HttpConnection] = set()
         self.draining = False
 
     @property
     def running(self) -> int:
-        """How many requests are being answered."""
-        return len(self._tasks)
+        """How many requests are being answered: those whose clients have not the whole answer."""
+        return len(self._unanswered)
 
     @property
     def full(self) -> bool:
@@ -137,8 +139,9 @@ class HttpServer:
     def answer(self, exchange: HttpExchange) -> None:
         """Have one request answered."""
         shed = self._bounds.shed
-        if shed is not None and shed(exchange, len(self._tasks)):
+        if shed is not None and shed(exchange, len(self._unanswered)):
             return
+        self._unanswered.add(exchange)
         # In no request's context: one that was sent ahead is none of the one before it.
         task = asyncio.get_running_loop().create_task(self._answer(exchange), context=Context())
         self._tasks.add(task)
@@ -157,6 +160,11 @@ class HttpServer:
         finally:
             if not exchange.response_ended and not exchange.gone:
                 self._break_off(exchange)
+            self._unanswered.discard(exchange)
+
+    def answered(self, exchange: HttpExchange) -> None:
+        """Say that a client has its whole answer, though there may be work left behind it."""
+        self._unanswered.discard(exchange)
 
     def noticed(self) -> None:
         """Say that a connection has gone, or a request is done with."""
