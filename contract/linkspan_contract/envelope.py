@@ -19,6 +19,8 @@ from linkspan_contract.limits import MAX_JSON_DEPTH, MAX_MESSAGE_BYTES
 # JSON-RPC 2.0, section 5.1.
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
 # The codes that the official SDKs use where the specification names none.
 REQUEST_TIMEOUT: Final = -32001

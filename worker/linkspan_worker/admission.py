@@ -1,9 +1,9 @@
 """What a request to `/mcp` is, or why it is refused: a ladder of checks, nothing but decisions.
 
 Pure: no I/O. The order of the rungs is the order in which a client can mend things: method,
-headers, body, era, session. The era is decided by the SDK's own rule: a `MCP-Protocol-Version` that
-is not one of the handshake versions goes to the ladder of MCP 2026-07-28 (`mcp.shared.inbound`),
-everything else to the handshake era.
+headers, body, era, session. The era is decided by the MCP SDK's rule: a `MCP-Protocol-Version` that
+is not one of the handshake versions goes to the ladder of MCP 2026-07-28 (`modern`), everything else
+to the handshake era.
 
 Sources: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http
 and the same page of 2026-07-28.
@@ -11,20 +11,7 @@ and the same page of 2026-07-28.
 
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
-
-from mcp.shared.inbound import (
-    ERROR_CODE_HTTP_STATUS,
-    MCP_NAME_HEADER,
-    MCP_PROTOCOL_VERSION_HEADER,
-    InboundLadderRejection,
-    classify_inbound_request,
-    decode_header_value,
-    find_duplicated_routing_header,
-    unsupported_protocol_version_rejection,
-)
-from mcp_types.jsonrpc import HEADER_MISMATCH
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 from linkspan_contract.envelope import (
     BATCH_VERSION,
@@ -40,6 +27,7 @@ from linkspan_contract.envelope import (
     parse_message,
 )
 from linkspan_contract.limits import MAX_MESSAGE_BYTES, is_session_id
+from linkspan_contract.versions import HANDSHAKE_VERSIONS
 from linkspan_worker.failures import Refusal
 from linkspan_worker.headers import (
     EVENT_STREAM,
@@ -50,6 +38,13 @@ from linkspan_worker.headers import (
     declared_bytes,
     is_json,
 )
+from linkspan_worker.mcp_headers import VERSION_HEADER, decode_header_value
+from linkspan_worker.modern import (
+    STATUS_BY_CODE,
+    refuse_request,
+    refuse_routing,
+    refuse_version,
+)
 
 SESSION_ID_HEADER: Final = "mcp-session-id"
 
@@ -59,9 +54,6 @@ LISTEN_METHOD: Final = "subscriptions/listen"
 ALLOWED_METHODS: Final = "GET, POST, DELETE, OPTIONS"
 
 _IDENTITY: Final = "identity"
-
-_TASK_METHODS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
-"""Requests whose `Mcp-Name` header names their task (SEP-2663)."""
 
 
 class Era(Enum):
@@ -104,8 +96,8 @@ Post: TypeAlias = Opening | InSession | Alone
 
 def era_of(headers: Headers) -> Era:
     """Decide which family of versions a request belongs to, from its headers alone."""
-    version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
-    if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
+    version = headers.get(VERSION_HEADER)
+    if version is None or version in HANDSHAKE_VERSIONS:
         return Era.HANDSHAKE
     return Era.MODERN
 
@@ -169,7 +161,7 @@ def read_body(body: bytes, headers: Headers) -> Envelope | Batch:
         RefusedError: 400, it is not JSON-RPC as the version has it.
     """
     # The clients of that version name it in `initialize` only; the session knows for sure.
-    batches = headers.get(MCP_PROTOCOL_VERSION_HEADER) in (None, BATCH_VERSION)
+    batches = headers.get(VERSION_HEADER) in (None, BATCH_VERSION)
     try:
         return parse_message(body) if batches else parse_envelope(body)
     except EnvelopeError as error:
@@ -241,7 +233,7 @@ def http_status_of_error(era: Era, code: int) -> int:
     """
     if era is Era.HANDSHAKE:
         return HTTPStatus.OK
-    return ERROR_CODE_HTTP_STATUS.get(code, HTTPStatus.OK)
+    return STATUS_BY_CODE.get(code, HTTPStatus.OK)
 
 
 def _admit_modern(envelope: Envelope, headers: Headers) -> Alone:
@@ -252,55 +244,22 @@ def _admit_modern(envelope: Envelope, headers: Headers) -> Alone:
             "Bad request: this protocol version has no responses from clients",
             request_id,
         )
-    duplicated = find_duplicated_routing_header(headers.pairs())
-    if duplicated is not None:
-        rejection = InboundLadderRejection(HEADER_MISMATCH, f"{duplicated} came more than once")
-        raise RefusedError(_refusal_of_rejection(rejection), request_id)
+    refusal = refuse_routing(headers)
+    if refusal is not None:
+        raise RefusedError(refusal, request_id)
     if isinstance(envelope, Notification):
-        requested = headers.get(MCP_PROTOCOL_VERSION_HEADER) or ""
-        unsupported = unsupported_protocol_version_rejection(requested)
-        if unsupported is not None:
-            raise RefusedError(_refusal_of_rejection(unsupported))
-        return Alone(envelope)
-    body: dict[str, Any] = {"method": envelope.method, "params": envelope.params}
-    verdict = classify_inbound_request(body, headers=headers.folded())
-    if isinstance(verdict, InboundLadderRejection):
-        raise RefusedError(_refusal_of_rejection(verdict), request_id)
-    _check_task_name(envelope, headers)
+        refusal = refuse_version(headers)
+    else:
+        refusal = refuse_request(envelope, headers)
+    if refusal is not None:
+        raise RefusedError(refusal, request_id)
     return Alone(envelope)
-
-
-def _check_task_name(request: Request, headers: Headers) -> None:
-    """Compare `Mcp-Name` with the task of a `tasks/*` request; the SDK's ladder does not know it.
-
-    Source: SEP-2663, "Streamable HTTP: Routing Headers".
-    """
-    task_id = (request.params or {}).get("taskId")
-    if request.method not in _TASK_METHODS or task_id is None:
-        return
-    if decode_header_value(headers.get(MCP_NAME_HEADER)) != task_id:
-        rejection = InboundLadderRejection(
-            HEADER_MISMATCH, f"{MCP_NAME_HEADER} header does not match the request body's 'taskId'"
-        )
-        raise RefusedError(_refusal_of_rejection(rejection), request.id)
-
-
-def _refusal_of_rejection(rejection: InboundLadderRejection) -> Refusal:
-    status = ERROR_CODE_HTTP_STATUS.get(rejection.code, HTTPStatus.BAD_REQUEST)
-    return Refusal(
-        status, rejection.code, rejection.message, str(rejection.code), data=rejection.data
-    )
 
 
 def _refuse_method_in_modern_era(headers: Headers) -> None:
     if era_of(headers) is Era.HANDSHAKE:
         return
-    unsupported = unsupported_protocol_version_rejection(
-        headers.get(MCP_PROTOCOL_VERSION_HEADER) or ""
-    )
-    if unsupported is not None:
-        raise RefusedError(_refusal_of_rejection(unsupported))
-    raise RefusedError(method_not_allowed("POST, OPTIONS"))
+    raise RefusedError(refuse_version(headers) or method_not_allowed("POST, OPTIONS"))
 
 
 def _required_session_id(headers: Headers) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Final, TypeAlias, cast
 
-from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind, StatusCode, get_current_span
@@ -27,6 +26,7 @@ from linkspan_worker.failures import Refusal
 from linkspan_worker.forwarded import Address, PassedOn
 from linkspan_worker.headers import Headers
 from linkspan_worker.http import HttpExchange
+from linkspan_worker.mcp_headers import VERSION_HEADER
 from linkspan_worker.message_attributes import (
     answer_attributes,
     client_attributes,
@@ -239,7 +239,7 @@ def _add_header_attributes(attributes: Attributes, headers: Headers) -> None:
     attributes["mcp.http.header.names"] = _shown_names(headers.names()[:_MAX_HEADER_NAMES])
     if session_id is not None:
         attributes.update(_session_attributes(session_id))
-    version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
+    version = headers.get(VERSION_HEADER)
     if version is not None:
         attributes["mcp.protocol.version"] = version[:_MAX_VALUE_CHARS]
         attributes["mcp.client.protocol_version"] = version[:_MAX_VALUE_CHARS]
