@@ -16,6 +16,7 @@ from opentelemetry.metrics import Histogram
 from opentelemetry.util.types import AttributeValue
 
 from linkspan_contract.envelope import JsonObject
+from linkspan_contract.versions import HANDSHAKE_VERSIONS, MODERN_VERSIONS
 from linkspan_session.answers import Answer, Failed
 
 OTHER: Final = "_OTHER"
@@ -54,7 +55,7 @@ _METHODS: Final = frozenset(
 )
 """The methods of all versions of MCP and of the tasks extension."""
 
-_VERSIONS: Final = frozenset({"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"})
+_VERSIONS: Final = frozenset((*HANDSHAKE_VERSIONS, *MODERN_VERSIONS))
 VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 """Where a request of MCP 2026-07-28 says its version, in `_meta`."""
 
