@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from linkspan_process.ready import ready_line
-from linkspan_propagation.settings import TelemetrySettings
 
 _HEADER: Final = "Authorization"
 _CREDENTIAL: Final = "Bearer CREDENTIAL"
@@ -107,6 +106,8 @@ Call a tool, and see where its time went, at {page} or here:
 
 def _traces(environ: Mapping[str, str]) -> str:
     """Say where traces go, as the set-up of telemetry reads it."""
+    from linkspan_propagation.settings import TelemetrySettings  # noqa: PLC0415 - brings gRPC
+
     settings = TelemetrySettings.from_env(environ)
     if settings.disabled or not settings.exporters:
         return (

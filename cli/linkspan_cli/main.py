@@ -70,6 +70,7 @@ class _Commands(Protocol):
 
 _MAX_PROCESSES: Final = 64
 _ENV: Final = "LINKSPAN_"
+_STANDARD: Final = "OTEL_"
 _SESSION_ENV: Final = session_config.ENV_PREFIX
 _WORKER_ENV: Final = worker_config.ENV_PREFIX
 _TRACES_ENV: Final = traces_config.ENV_PREFIX
@@ -186,6 +187,8 @@ def _traces_port(parsed: argparse.Namespace, environ: Mapping[str, str]) -> int 
 
 def _sends_traces_elsewhere(environ: Mapping[str, str]) -> bool:
     """Tell whether the standard variables say where traces go, be it nowhere."""
+    if not any(variable.startswith(_STANDARD) for variable in environ):
+        return False  # without what reads them, which brings gRPC
     from linkspan_propagation import TelemetryConfigurationError  # noqa: PLC0415 - heavy, as below
     from linkspan_propagation.settings import TelemetrySettings  # noqa: PLC0415
 

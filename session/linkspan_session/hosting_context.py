@@ -9,10 +9,9 @@ nothing.
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from linkspan_session.store import Principal
-
-if TYPE_CHECKING:  # the extensions import this module in turn
+if TYPE_CHECKING:  # the extensions import this module in turn, and each command the package
     from linkspan_session.storage.handler import HandlerStorage
+    from linkspan_session.store import Principal
     from linkspan_session.tasks.runner import TaskRunner
 
 
@@ -25,7 +24,7 @@ class HostingContext(NamedTuple):
         storage: What its session stores; None if it has no session.
     """
 
-    principal: Principal
+    principal: "Principal"
     task_runner: "TaskRunner"
     storage: "HandlerStorage | None" = None
 

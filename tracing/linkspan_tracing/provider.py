@@ -1,7 +1,7 @@
 """The tracer provider, and making one from the environment.
 
 Owns what belongs to all tracers of a process: resource, limits, sampler, processors and the exporter.
-Above lies the process's set-up.
+Above lies the process's set-up. What sends, and how, is imported where something is to be sent.
 """
 
 import threading
@@ -24,21 +24,20 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.util.types import Attributes
 
 from linkspan_tracing.errors import TracingConfigurationError
-from linkspan_tracing.exporter import BatchExporter
 from linkspan_tracing.limits import SpanLimits
 from linkspan_tracing.losses import Losses, Reason
 from linkspan_tracing.open_spans import MarkerThread, OpenSpans
-from linkspan_tracing.over_grpc import GrpcSender
-from linkspan_tracing.over_http import HttpSender
 from linkspan_tracing.processors import Processors
 from linkspan_tracing.sampling import Rule, sampler_from_env, untrusting
-from linkspan_tracing.sending import Sender
 from linkspan_tracing.settings import Batching, Destination
 from linkspan_tracing.span import LeanSpan, Origin
 from linkspan_tracing.tracer import Ids, LeanTracer
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
+
+    from linkspan_tracing.exporter import BatchExporter
+    from linkspan_tracing.sending import Sender
 
 _NAME: Final = "linkspan_tracing"
 _SHUTDOWN_MILLIS: Final = 5_000
@@ -76,7 +75,7 @@ class LeanTracerProvider(trace.TracerProvider):
         sampler: Rule | Sampler | None = None,
         limits: SpanLimits | None = None,
         ids: IdGenerator | None = None,
-        sender: Sender | None = None,
+        sender: "Sender | None" = None,
         batching: Batching | None = None,
         timeout_seconds: float = 10.0,
         meter_provider: MeterProvider | None = None,
@@ -91,13 +90,13 @@ class LeanTracerProvider(trace.TracerProvider):
         self._losses = Losses()
         self._losses.measure(metrics.get_meter(_NAME, meter_provider=meter_provider))
         self._processors = Processors(self._losses)
-        self._exporter = (
-            None
-            if sender is None
-            else BatchExporter(
+        self._exporter: BatchExporter | None = None
+        if sender is not None:
+            from linkspan_tracing import exporter  # noqa: PLC0415 - not loaded to send nothing
+
+            self._exporter = exporter.BatchExporter(
                 sender, self._resource, batching or Batching(), timeout_seconds, self._losses
             )
-        )
         self._tracers: dict[InstrumentationScope, LeanTracer] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Lock()
@@ -239,11 +238,15 @@ def provider_from_env(
     )
 
 
-def _sender(destination: Destination) -> Sender:
+def _sender(destination: Destination) -> "Sender":
     try:
-        return (
-            GrpcSender(destination) if destination.protocol == "grpc" else HttpSender(destination)
-        )
+        if destination.protocol == "grpc":
+            from linkspan_tracing.over_grpc import GrpcSender  # noqa: PLC0415 - one of the two
+
+            return GrpcSender(destination)
+        from linkspan_tracing.over_http import HttpSender  # noqa: PLC0415 - one of the two
+
+        return HttpSender(destination)
     except (OSError, ValueError) as error:
         raise TracingConfigurationError(
             "OTEL_EXPORTER_OTLP_*CERTIFICATE, *_KEY", str(error), "files that can be read"
