@@ -34,6 +34,7 @@ from linkspan_worker.headers import (
     JSON,
     Accepted,
     Headers,
+    SteadyHeaders,
     accepted_by,
     declared_bytes,
     is_json,
@@ -96,6 +97,10 @@ Post: TypeAlias = Opening | InSession | Alone
 
 def era_of(headers: Headers) -> Era:
     """Decide which family of versions a request belongs to, from its headers alone."""
+    return headers.steady.once(_era)
+
+
+def _era(headers: SteadyHeaders) -> Era:
     version = headers.get(VERSION_HEADER)
     if version is None or version in HANDSHAKE_VERSIONS:
         return Era.HANDSHAKE
@@ -108,6 +113,13 @@ def check_post_headers(headers: Headers) -> Accepted:
     Raises:
         RefusedError: 406, 413 or 415.
     """
+    accepted = headers.steady.once(_check_kinds)
+    if (declared_bytes(headers) or 0) > MAX_MESSAGE_BYTES:
+        raise RefusedError(too_large())
+    return accepted
+
+
+def _check_kinds(headers: SteadyHeaders) -> Accepted:
     accepted = accepted_by(headers)
     if not (accepted.json or accepted.event_stream):
         _refuse(
@@ -121,8 +133,6 @@ def check_post_headers(headers: Headers) -> Accepted:
         )
     if (headers.get("content-encoding") or _IDENTITY).lower() != _IDENTITY:
         raise RefusedError(_UNKNOWN_CODING)
-    if (declared_bytes(headers) or 0) > MAX_MESSAGE_BYTES:
-        raise RefusedError(too_large())
     return accepted
 
 
@@ -270,18 +280,23 @@ def _required_session_id(headers: Headers) -> str:
 
 
 def _session_id(headers: Headers, envelope: Envelope | Batch | None) -> str | None:
+    named = headers.steady.once(_named_session)
+    if isinstance(named, Refusal):
+        raise RefusedError(named, _id_of(envelope))
+    return named
+
+
+def _named_session(headers: SteadyHeaders) -> str | Refusal | None:
     values = set(headers.all(SESSION_ID_HEADER))
     if not values:
         return None
     if len(values) > 1:
-        _refuse(
-            HTTPStatus.BAD_REQUEST,
-            "Bad request: several Mcp-Session-Id headers that differ",
-            _id_of(envelope),
+        return _refusal(
+            HTTPStatus.BAD_REQUEST, "Bad request: several Mcp-Session-Id headers that differ"
         )
     (session_id,) = values
     if not is_session_id(session_id):  # no session can have such an id
-        _refuse(HTTPStatus.NOT_FOUND, "Session not found", _id_of(envelope))
+        return _refusal(HTTPStatus.NOT_FOUND, "Session not found")
     return session_id
 
 

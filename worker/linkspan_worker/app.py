@@ -58,7 +58,7 @@ class WorkerApp:
 
     def fields_of(self, exchange: HttpExchange) -> str:
         """Write the headers without which the page that sent a request could not read its answer."""
-        return self._endpoint.pages.fields(exchange.method, Headers(exchange.headers))
+        return self._endpoint.pages.fields(Headers(exchange.headers), exchange.method)
 
     async def __call__(self, exchange: HttpExchange) -> None:
         """Serve one HTTP request."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from linkspan_contract.envelope import INVALID_REQUEST
 from linkspan_worker.failures import Refusal
-from linkspan_worker.headers import Headers
+from linkspan_worker.headers import HeaderValues
 
 _NOT_ONE: Final = Refusal(
     HTTPStatus.BAD_REQUEST,
@@ -22,7 +22,7 @@ _NOT_ONE: Final = Refusal(
 )
 
 
-def refuse_hosts(headers: Headers, http_version: str) -> Refusal | None:
+def refuse_hosts(headers: HeaderValues, http_version: str) -> Refusal | None:
     """Refuse a request with several hosts, or without one, which HTTP/1.0 allows.
 
     Args:

@@ -38,7 +38,8 @@ from linkspan_worker.caller_trust import CallerTrust
 from linkspan_worker.callers import CallerLimits
 from linkspan_worker.entry import Door
 from linkspan_worker.failures import Refusal, refusal_of
-from linkspan_worker.headers import ANY_ANSWER, Headers
+from linkspan_worker.forwarded import PassedOn
+from linkspan_worker.headers import ANY_ANSWER, Headers, HeaderValues, SteadyHeaders
 from linkspan_worker.http import ClientGoneError, HttpExchange
 from linkspan_worker.origin import refuse_rebinding
 from linkspan_worker.pages import Pages
@@ -137,8 +138,8 @@ class McpEndpoint:
     async def __call__(self, exchange: HttpExchange) -> None:
         """Answer one request."""
         started_nanos = time.time_ns()
-        headers = Headers(exchange.headers)
-        exchange.own_fields = self.pages.fields(exchange.method, headers)
+        headers = _headers_of(exchange)
+        exchange.own_fields = headers.steady.once(self.pages.fields, exchange.method)
         if self._proxies is not None and exchange.client is not None:
             exchange.passed_on = self._proxies.read(exchange.client[0], headers)
         try:
@@ -175,12 +176,12 @@ class McpEndpoint:
             span.end(relay.reply.status, relay.reply.content_type)
 
     async def _arrive(self, exchange: HttpExchange, headers: Headers) -> Arrival:
-        misdirected = refuse_hosts(headers, exchange.http_version) or refuse_rebinding(
-            headers,
-            hosts=self._hosts,
-            pages=self.pages,
-            passed_on=exchange.passed_on,
-        )
+        if exchange.passed_on is None:
+            misdirected = headers.steady.once(self._misdirected, exchange.http_version)
+        else:
+            misdirected = self._misdirected(
+                headers, exchange.http_version, passed_on=exchange.passed_on
+            )
         if misdirected is not None:
             return Arrival(headers, ANY_ANSWER, refused=RefusedError(misdirected))
         open_to_all = self._door is None and self._callers is None
@@ -190,6 +191,14 @@ class McpEndpoint:
         if self._door is None:
             return await self._judge(exchange, headers, None)
         return await self._enter(self._door, exchange, headers)
+
+    def _misdirected(
+        self, headers: HeaderValues, http_version: str, *, passed_on: PassedOn | None = None
+    ) -> Refusal | None:
+        """Refuse a request that is not for this worker, or comes from where none may come from."""
+        return refuse_hosts(headers, http_version) or refuse_rebinding(
+            headers, hosts=self._hosts, pages=self.pages, passed_on=passed_on
+        )
 
     async def _enter(self, door: Door, exchange: HttpExchange, headers: Headers) -> Arrival:
         """Let a request in, or refuse it."""
@@ -304,7 +313,7 @@ class McpEndpoint:
             session_id,
             arrival.principal,
             arrival.body.decode(),
-            headers=_forwarded(arrival.headers),
+            headers=arrival.headers.steady.once(_forwarded),
             single_answer=not arrival.accepted.event_stream,
             batch=isinstance(arrival.envelope, Batch),
             routing_key=session_id or routing_key_of(arrival.headers, self._routing_header),
@@ -336,6 +345,15 @@ async def _ask_again(door: Door, arrival: Arrival, shut_out: Signal) -> None:
             return
 
 
-def _forwarded(headers: Headers) -> list[tuple[str, str]]:
+def _headers_of(exchange: HttpExchange) -> Headers:
+    """Read the headers of a request, as far as they differ from those before on its connection."""
+    before = exchange.memory
+    headers = Headers(exchange.headers, before if isinstance(before, SteadyHeaders) else None)
+    if headers.steady is not before:
+        exchange.memory = headers.steady if headers.steady.worth_keeping else None
+    return headers
+
+
+def _forwarded(headers: SteadyHeaders) -> list[tuple[str, str]]:
     """Pick the headers that MCP 2026-07-28 compares with the message."""
     return [pair for pair in headers.pairs() if pair[0].startswith("mcp-")][:MAX_HEADERS]

@@ -2,38 +2,45 @@
 
 Pure. Values are read as Latin-1 and trimmed, as RFC 9110 section 5.5 says; the HTTP parser leaves
 trailing white space in place.
+
+A client sends the same headers with each request on a connection, but for a few that tell of the one
+request. Those that stay are read once, and what follows from them is worked out once; see
+`SteadyHeaders.once`.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
 JSON: Final = "application/json"
 EVENT_STREAM: Final = "text/event-stream"
+
+_CHANGING: Final = frozenset({b"content-length", b"traceparent", b"tracestate", b"baggage"})
+"""Headers that tell of one request, whatever came before on its connection."""
+
+_MAX_KEPT_BYTES: Final = 4096
+"""How long headers may be that are kept for the next request: connections may be many."""
+
+_MAX_KNOWN: Final = 64
 
 _MAX_LENGTH_DIGITS: Final = 18
 _REMEMBERED: Final = 256
 """How many values of a header are not read again: clients send the same ones over and over."""
 
 
-class Headers:
-    """The headers of one request, by lower-case name."""
+class HeaderValues:
+    """Values of headers, by lower-case name."""
 
-    __slots__ = ("_pairs", "_values")
+    __slots__ = ("_values",)
 
-    def __init__(self, raw: RawHeaders) -> None:
-        pairs: list[tuple[str, str]] = []
-        values: dict[str, list[str]] = {}
-        for raw_name, raw_value in raw:
-            name = raw_name.decode("latin-1").lower()
-            value = raw_value.decode("latin-1").strip(" \t")
-            pairs.append((name, value))
-            values.setdefault(name, []).append(value)
-        self._pairs = pairs
+    def __init__(self, values: dict[str, list[str]]) -> None:
         self._values = values
 
     def all(self, name: str) -> list[str]:
@@ -45,17 +52,116 @@ class Headers:
         values = self._values.get(name)
         return values[-1] if values else None
 
+
+class SteadyHeaders(HeaderValues):
+    """The headers of a request that its client is likely to send again with the next.
+
+    Knows of the others that they came, and no more.
+    """
+
+    __slots__ = ("_known", "_pairs", "outline")
+
+    def __init__(self, outline: RawHeaders) -> None:
+        """Read headers.
+
+        Args:
+            outline: All headers of a request, without the values of those that tell of it alone.
+        """
+        self._pairs = [_decoded(pair) for pair in outline if pair[0] not in _CHANGING]
+        super().__init__(_values_of(self._pairs))
+        self.outline: Final = outline
+        self._known: dict[tuple[object, ...], Any] = {}
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether they may be kept for the next request on the connection."""
+        return sum(len(name) + len(value) for name, value in self.outline) <= _MAX_KEPT_BYTES
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return them in order."""
+        return list(self._pairs)
+
     def names(self) -> tuple[str, ...]:
-        """Return the names, each once, sorted."""
-        return tuple(sorted(self._values))
+        """Return the names of all headers, each once, sorted."""
+        return tuple(sorted({_decoded(pair)[0] for pair in self.outline}))
+
+    def once(
+        self,
+        work: "Callable[Concatenate[SteadyHeaders, Given], Found]",
+        *given: Given.args,
+        **none: Given.kwargs,
+    ) -> Found:
+        """Return what a pure function makes of these headers, which is worked out once.
+
+        Args:
+            work: The function. What it raises is not remembered.
+            given: Its other arguments.
+            none: None: they would cost more than they say.
+        """
+        key = (work, *given)
+        try:
+            found: Found = self._known[key]
+        except KeyError:
+            found = work(self, *given, **none)
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[key] = found
+        return found
+
+
+class Headers(HeaderValues):
+    """The headers of one request.
+
+    Attributes:
+        steady: Those that are likely to come again.
+    """
+
+    __slots__ = ("_raw", "steady")
+
+    def __init__(self, raw: RawHeaders, before: SteadyHeaders | None = None) -> None:
+        """Read headers.
+
+        Args:
+            raw: Names and values as they came.
+            before: Those that came with the request before on the same connection.
+        """
+        changing = [pair for pair in raw if pair[0] in _CHANGING]
+        super().__init__(_values_of(map(_decoded, changing)) if changing else {})
+        outline = [(pair[0], b"") if pair[0] in _CHANGING else pair for pair in raw]
+        if before is not None and before.outline == outline:
+            self.steady = before
+        else:
+            self.steady = SteadyHeaders(outline)
+        self._raw = raw
+
+    def all(self, name: str) -> list[str]:
+        """Return every value under `name`, in order."""
+        return self._values.get(name) or self.steady.all(name)
+
+    def get(self, name: str) -> str | None:
+        """Return the last value under `name`, or None."""
+        values = self._values.get(name)
+        return values[-1] if values else self.steady.get(name)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return all headers in order."""
-        return list(self._pairs)
+        return [_decoded(pair) for pair in self._raw]
 
     def folded(self) -> dict[str, str]:
         """Return one value a name, the last."""
-        return dict(self._pairs)
+        return dict(self.pairs())
+
+
+def _decoded(pair: tuple[bytes, bytes]) -> tuple[str, str]:
+    name, value = pair
+    return name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")
+
+
+def _values_of(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +183,7 @@ ANY_ANSWER: Final = Accepted(json=True, event_stream=True)
 """What a client takes that does not say."""
 
 
-def accepted_by(headers: Headers) -> Accepted:
+def accepted_by(headers: HeaderValues) -> Accepted:
     """Read `Accept`: the most specific range decides, and a weight of 0 means no.
 
     Without a range in it, a client takes anything. Of two kinds the one of more weight is
@@ -117,7 +223,7 @@ def declared_bytes(headers: Headers) -> int | None:
     return int(digits or "0") if len(digits) <= _MAX_LENGTH_DIGITS else sys.maxsize
 
 
-def is_json(headers: Headers) -> bool:
+def is_json(headers: HeaderValues) -> bool:
     """Tell whether the body is declared to be JSON, in UTF-8 where it says."""
     return _is_json(headers.get("content-type") or "")
 

@@ -16,7 +16,7 @@ from linkspan_contract.envelope import INVALID_REQUEST
 from linkspan_process.hosts import is_loopback
 from linkspan_worker.failures import Refusal
 from linkspan_worker.forwarded import PassedOn
-from linkspan_worker.headers import Headers
+from linkspan_worker.headers import HeaderValues
 from linkspan_worker.pages import Pages, host_name
 
 _MAX_HOST_CHARS: Final = 300
@@ -37,7 +37,7 @@ _FORBIDDEN: Final = Refusal(
 
 
 def refuse_rebinding(
-    headers: Headers,
+    headers: HeaderValues,
     *,
     hosts: frozenset[str] | None,
     pages: Pages,

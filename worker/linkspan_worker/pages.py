@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from linkspan_process.hosts import is_loopback
-from linkspan_worker.headers import Headers
+from linkspan_worker.headers import HeaderValues
 
 EXPOSED_HEADERS: Final = (
     "Mcp-Session-Id",
@@ -87,7 +87,7 @@ class Pages:
         origin = origins[0]
         return len(origins) == 1 and (origin in self._origins or _is_of_this_machine(origin))
 
-    def fields(self, method: str, headers: Headers) -> str:
+    def fields(self, headers: HeaderValues, method: str) -> str:
         """Write the headers that any answer to this request needs, an error too, for its page.
 
         Each has its line end. Empty for a request that no browser sent. A page of another origin

@@ -24,7 +24,7 @@ from linkspan_worker.admission import SESSION_ID_HEADER
 from linkspan_worker.caller_trust import CallerTrust, apart, captured_headers
 from linkspan_worker.failures import Refusal
 from linkspan_worker.forwarded import Address, PassedOn
-from linkspan_worker.headers import Headers
+from linkspan_worker.headers import Headers, SteadyHeaders
 from linkspan_worker.http import HttpExchange
 from linkspan_worker.mcp_headers import VERSION_HEADER
 from linkspan_worker.message_attributes import (
@@ -89,8 +89,7 @@ class RequestSpan:
         self.span = span
         self.context = trace.set_span_in_context(span, parent)
         if span.is_recording():
-            attributes = _http_attributes(exchange, headers)
-            _add_header_attributes(attributes, headers)
+            attributes = _attributes_of(exchange, headers)
             if trust.captured:
                 attributes.update(captured_headers(headers, trust.captured))
             if envelope is not None:
@@ -177,25 +176,47 @@ def _extract_from_meta(meta: JsonObject) -> Context:
     return extract_from_fields(values("traceparent"), values("tracestate"), values("baggage"))
 
 
-def _http_attributes(exchange: HttpExchange, headers: Headers) -> Attributes:
-    attributes: Attributes = {
-        "http.request.method": exchange.method,
-        "http.route": "/mcp",
-        "url.path": exchange.path,
-        "url.scheme": "http",
-        "network.protocol.name": "http",
-        "network.protocol.version": exchange.http_version,
-        "mcp.request.method": exchange.method,
-    }
-    if exchange.server is not None:
-        attributes["server.address"], attributes["server.port"] = exchange.server
-    if exchange.client is not None:
-        attributes["client.address"], attributes["client.port"] = exchange.client
+def _attributes_of(exchange: HttpExchange, headers: Headers) -> Attributes:
+    """Return what can be said of a request before its body is read."""
+    attributes = headers.steady.once(
+        _steady_attributes,
+        exchange.method,
+        exchange.path,
+        exchange.http_version,
+        exchange.server,
+        exchange.client,
+    ).copy()
     if exchange.passed_on is not None:
         _look_behind_proxies(attributes, exchange.passed_on)
+    return attributes
+
+
+def _steady_attributes(
+    headers: SteadyHeaders,
+    method: str,
+    path: str,
+    http_version: str,
+    server: tuple[str, int] | None,
+    client: tuple[str, int] | None,
+) -> Attributes:
+    """Return what is said of each request of a client that sends the same headers again."""
+    attributes: Attributes = {
+        "http.request.method": method,
+        "http.route": "/mcp",
+        "url.path": path,
+        "url.scheme": "http",
+        "network.protocol.name": "http",
+        "network.protocol.version": http_version,
+        "mcp.request.method": method,
+    }
+    if server is not None:
+        attributes["server.address"], attributes["server.port"] = server
+    if client is not None:
+        attributes["client.address"], attributes["client.port"] = client
     agent = headers.get("user-agent")
     if agent is not None:
         attributes["user_agent.original"] = agent[:_MAX_VALUE_CHARS]
+    _add_header_attributes(attributes, headers)
     return attributes
 
 
@@ -231,7 +252,7 @@ def _session_attributes(session_id: str) -> Attributes:
     return {"mcp.request.session_id": digest, "mcp.session.id": digest}
 
 
-def _add_header_attributes(attributes: Attributes, headers: Headers) -> None:
+def _add_header_attributes(attributes: Attributes, headers: SteadyHeaders) -> None:
     session_id = headers.get(SESSION_ID_HEADER)
     authorization = headers.get("authorization")
     attributes["mcp.request.session_id_present"] = session_id is not None

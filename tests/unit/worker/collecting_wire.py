@@ -11,6 +11,7 @@ class CollectingWire:
         self.over = False
         self.aborted = False
         self.write_paused = False
+        self.memory: object = None
 
     def write(self, data: bytes) -> None:
         self.written += data

@@ -6,7 +6,14 @@ import pytest
 
 from linkspan_contract.limits import MAX_MESSAGE_BYTES
 from linkspan_worker.admission import RefusedError, check_post_headers
-from linkspan_worker.headers import Accepted, Headers, accepted_by, declared_bytes, is_json
+from linkspan_worker.headers import (
+    Accepted,
+    Headers,
+    SteadyHeaders,
+    accepted_by,
+    declared_bytes,
+    is_json,
+)
 
 
 def kinds(accepted: Accepted) -> tuple[bool, bool]:
@@ -31,12 +38,104 @@ def test_names_are_read_in_any_case_and_values_are_trimmed() -> None:
     assert found.folded()["x-b"] == "2"
     assert found.get("missing") is None
     assert found.all("missing") == []
-    assert found.names() == ("mcp-session-id", "x-b", "é")
+    assert found.steady.names() == ("mcp-session-id", "x-b", "é")
     assert found.pairs()[0] == ("mcp-session-id", "abc")
 
 
 def test_white_space_beyond_blank_and_tab_is_part_of_a_value() -> None:
     assert headers(("a", "\xa0b\xa0")).get("a") == "\xa0b\xa0"
+
+
+# --- what comes again with the next request ------------------------------------------------------
+
+FIRST = [(b"host", b"a"), (b"content-length", b"7"), (b"accept", b"*/*"), (b"traceparent", b"00-1")]
+
+
+def raw_with(**changed: bytes) -> list[tuple[bytes, bytes]]:
+    return [(name, changed.get(name.decode().replace("-", "_"), value)) for name, value in FIRST]
+
+
+def test_what_tells_of_one_request_is_read_anew_and_the_rest_is_not() -> None:
+    first = Headers(FIRST)
+    second = Headers(raw_with(content_length=b"1234", traceparent=b"00-2"), first.steady)
+    assert second.steady is first.steady
+    assert (second.get("content-length"), second.all("traceparent")) == ("1234", ["00-2"])
+    assert (second.get("host"), second.all("accept")) == ("a", ["*/*"])
+    assert second.pairs() == [
+        ("host", "a"),
+        ("content-length", "1234"),
+        ("accept", "*/*"),
+        ("traceparent", "00-2"),
+    ]
+    assert (first.get("content-length"), first.get("traceparent")) == ("7", "00-1")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        raw_with(host=b"b"),
+        raw_with(accept=b"*/* "),
+        FIRST[:-1],
+        FIRST[1:],
+        [*FIRST, (b"x-more", b"")],
+        [*FIRST, (b"baggage", b"a=1")],
+        [*FIRST, (b"traceparent", b"00-1")],
+        FIRST[::-1],
+    ],
+)
+def test_headers_that_differ_in_anything_else_are_read_anew(raw: list[tuple[bytes, bytes]]) -> None:
+    before = Headers(FIRST).steady
+    again = Headers(raw, before)
+    assert again.steady is not before
+    alone = Headers(raw)
+    assert again.pairs() == alone.pairs()
+    assert again.steady.names() == alone.steady.names()
+
+
+def test_what_follows_from_headers_that_come_again_is_worked_out_once() -> None:
+    asked: list[str] = []
+
+    def answer(found: SteadyHeaders, more: str) -> str:
+        asked.append(more)
+        assert found.get("content-length") is None  # it may be another with the next request
+        return f"{found.get('host')} {more}"
+
+    first = Headers(FIRST)
+    second = Headers(raw_with(content_length=b"8"), first.steady)
+    for each in (first, second, first):
+        assert each.steady.once(answer, "x") == "a x"
+        assert each.steady.once(answer, "y") == "a y"
+    assert asked == ["x", "y"]
+    assert Headers(raw_with(host=b"b"), first.steady).steady.once(answer, "x") == "b x"
+
+
+def test_what_could_not_be_worked_out_is_tried_again() -> None:
+    tried: list[int] = []
+
+    def fail(_: SteadyHeaders) -> None:
+        tried.append(1)
+        raise ValueError("not now")
+
+    found = Headers(FIRST)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="not now"):
+            found.steady.once(fail)
+    assert len(tried) == 2
+
+
+def test_what_is_remembered_of_headers_is_bounded() -> None:
+    asked: list[int] = []
+
+    def note(_: SteadyHeaders, number: int) -> int:
+        asked.append(number)
+        return number
+
+    found = Headers(FIRST).steady
+    for number in (*range(1000), 0):
+        assert found.once(note, number) == number
+    assert asked == [*range(1000), 0]
+    assert found.worth_keeping
+    assert not Headers([(b"x", b"y" * 5000)]).steady.worth_keeping
 
 
 def test_without_accept_a_client_takes_anything() -> None:

@@ -23,7 +23,7 @@ PAGES = Pages(frozenset({GOOD, "chrome-extension://abcdefghijklmnop"}))
 def fields(method: str, *headers: tuple[str, str]) -> dict[str, str]:
     """Return the headers that an answer gets, by name."""
     text = PAGES.fields(
-        method, Headers([(name.encode(), value.encode()) for name, value in headers])
+        Headers([(name.encode(), value.encode()) for name, value in headers]), method
     )
     lines = text.split("\r\n")
     assert lines.pop() == ""
@@ -175,7 +175,7 @@ def test_whatever_comes_each_line_is_one_header_of_ours(
 ) -> None:
     sent = [(b"origin", origin), (b"access-control-request-method", b"POST")]
     sent.extend((b"access-control-request-headers", each) for each in wanted)
-    told = PAGES.fields(method, Headers(sent))
+    told = PAGES.fields(Headers(sent), method)
     for line in told.split("\r\n")[:-1]:
         assert re.fullmatch(r"(vary|access-control-[a-z-]+): [!-~]+( [!-~]+)*", line), line
 

@@ -108,6 +108,8 @@ class HttpConnection(asyncio.Protocol):
         self._dropped_bytes = 0
         """How much has come since the answer, of the same body, or since it is being closed."""
         self.write_paused = False
+        self.memory: object = None
+        """See `Wire.memory`."""
         self.closing_since: float | None = None
         """Since when it is to be closed, once its client has taken what was written."""
         self.waiting_since = self._loop.time()
@@ -224,9 +226,10 @@ class HttpConnection(asyncio.Protocol):
             return
         self._count(len(name) + len(value))
         if not exchange.method:
-            if len(exchange.headers) >= MAX_HEADERS:
+            headers = exchange.headers
+            if len(headers) >= MAX_HEADERS:
                 raise _HeadTooLargeError(_TOO_MANY)
-            exchange.headers.append((name.lower(), value.rstrip(b" \t")))
+            headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """All headers have come."""
@@ -271,7 +274,8 @@ class HttpConnection(asyncio.Protocol):
     def _count(self, size: int) -> None:
         self._head_bytes += size
         self._unheard_bytes = 0
-        self._check_head()
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _HeadTooLargeError(_TOO_LARGE)
 
     def _check_head(self) -> None:
         if self._head_bytes + self._unheard_bytes > MAX_HEAD_BYTES:

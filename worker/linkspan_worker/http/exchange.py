@@ -38,6 +38,9 @@ class ClientGoneError(Exception):
 class Wire(Protocol):
     """The connection below an exchange."""
 
+    memory: object
+    """What the application keeps for the next request; see `HttpExchange.memory`."""
+
     @property
     def write_paused(self) -> bool:
         """Whether the client takes less than is written."""
@@ -155,6 +158,15 @@ class HttpExchange:
     def scheme(self) -> str:
         """How the client sent it: `http`, or what a trusted proxy says."""
         return "http" if self.passed_on is None else self.passed_on.scheme or "http"
+
+    @property
+    def memory(self) -> object:
+        """What the application keeps for the next request on the connection; None at first."""
+        return self._wire.memory
+
+    @memory.setter
+    def memory(self, kept: object) -> None:
+        self._wire.memory = kept
 
     async def read(self) -> bytes:
         """Return the next piece of the body; empty at its end.
