@@ -24,6 +24,7 @@ from linkspan_tunnel import TunnelUnaryStreamCall
 from linkspan_worker.placement import Route
 from linkspan_worker.reading import CallReader, Event, Nothing, reader_of
 from linkspan_worker.sends import Sends, Servers, SessionCallError
+from linkspan_worker.signals import Sign
 
 __all__ = ["Answer", "Event", "Nothing", "init"]
 
@@ -99,9 +100,9 @@ class Answer:
             timeout_seconds: How long it may take with all sends; None for as long as it likes.
             several: Whether several requests are in it, and as many answers are to come.
         """
-        self.changed: Final = asyncio.Event()
-        """Set when `take` may return something else than before; whoever waits for it clears it."""
         self._loop = asyncio.get_running_loop()
+        self.changed: Final = Sign(self._loop)
+        """Set when `take` may return something else than before; whoever waits for it clears it."""
         self._request = request
         self._several = several
         self._queue = servers.queue

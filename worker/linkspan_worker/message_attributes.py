@@ -33,8 +33,8 @@ def response_attributes(status: int, content_type: str) -> Attributes:
         content_type: What kind of body it has; empty for none.
     """
     attributes: dict[str, AttributeValue] = {
-        "http.response.status_code": status,
-        "mcp.response.status_code": status,
+        "http.response.status_code": int(status),  # of `HTTPStatus`, a span would have to ask
+        "mcp.response.status_code": int(status),
     }
     if content_type:
         attributes["mcp.response.content_type"] = content_type

@@ -1,6 +1,6 @@
-"""What ends or interrupts many replies at once, told to each without a task or a timer of its own.
+"""What ends or interrupts replies: told to each of many without a task or a timer of its own.
 
-Pure but for the one timer of a `Ticker`. Above lies `relay`.
+Pure but for the one timer of a `Ticker`. Above lie `relay` and `calls`.
 """
 
 import asyncio
@@ -31,6 +31,38 @@ class Signal:
     def unwatch(self, watcher: Watcher) -> None:
         """Have it called no more."""
         self._watchers.discard(watcher)
+
+
+class Sign:
+    """Says to the one who waits that it is time to look again; `asyncio.Event` serves any number."""
+
+    __slots__ = ("_given", "_loop", "_waiter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._given = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        """Give the sign."""
+        self._given = True
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def clear(self) -> None:
+        """Take it back, before whoever waits looks."""
+        self._given = False
+
+    async def wait(self) -> None:
+        """Wait for the sign, unless it is given; for one at a time."""
+        if self._given:
+            return
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
 
 class Ticker:

@@ -1,11 +1,11 @@
-"""What ends or interrupts many replies at once."""
+"""What ends or interrupts replies."""
 
 import asyncio
 from typing import Any, Final
 
 import pytest
 
-from linkspan_worker.signals import Signal, Ticker, Watcher
+from linkspan_worker.signals import Sign, Signal, Ticker, Watcher
 
 TICK_SECONDS: Final = 0.01
 
@@ -166,5 +166,41 @@ def test_a_watcher_may_leave_while_it_is_told_of_a_tick() -> None:
             await stays.enough.wait()
         assert sorted(told) == list(range(10))
         assert broken == []
+
+    asyncio.run(scene())
+
+
+# --- signs ---------------------------------------------------------------------------------------
+
+
+def test_a_sign_wakes_who_waits_and_counts_until_it_is_taken_back() -> None:
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        sign = Sign(loop)
+        loop.call_soon(sign.set)
+        loop.call_soon(sign.set)  # twice before anybody looks is once
+        await sign.wait()
+        await sign.wait()  # it is given still
+        sign.clear()
+        waiting = asyncio.ensure_future(sign.wait())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        sign.set()
+        await waiting
+
+    asyncio.run(scene())
+
+
+def test_who_stops_waiting_for_a_sign_can_wait_again() -> None:
+    async def scene() -> None:
+        sign = Sign(asyncio.get_running_loop())
+        waiting = asyncio.ensure_future(sign.wait())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        again = asyncio.ensure_future(sign.wait())
+        await asyncio.sleep(0)
+        sign.set()
+        await again
 
     asyncio.run(scene())

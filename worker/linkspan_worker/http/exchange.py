@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -302,6 +303,7 @@ class HttpExchange:
             self._reader.set_result(None)
 
 
+@lru_cache(256)
 def _field(name: str, value: str) -> str:
     """Write a header, which must be one and no more (RFC 9110, sections 5.1 and 5.5)."""
     if _NOT_A_TOKEN.search(name) or _NOT_TEXT.search(value):
