@@ -5,6 +5,7 @@ Python itself says what is imported (https://docs.python.org/3/using/cmdline.htm
 
 import subprocess
 import sys
+from typing import Any
 
 import httpx2
 from tests.support.processes import REPOSITORY, ServiceProcess, clean_environ, linkspan
@@ -24,7 +25,7 @@ MODERN = {
     "mcp-protocol-version": "2026-07-28",
     "mcp-method": "tools/call",
 }
-CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": {}}}
+CALL: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": {}}}
 
 
 def loaded_by(process: ServiceProcess) -> set[str]:
