@@ -166,6 +166,7 @@ def test_a_header_that_comes_twice_is_refused(stack: Stack, peer: Peer, name: st
         ({"mcp-param-region": "north", "mcp-param-priority": "4"}, 400),
         ({"mcp-param-region": "north"}, 400),
         ({"mcp-param-region": "=?base64?!?=", "mcp-param-priority": "3"}, 400),
+        ({"mcp-param-region": "=?base64?\xe9?=", "mcp-param-priority": "3"}, 400),
     ],
 )
 def test_a_mirrored_argument_must_be_the_argument(

@@ -24,6 +24,7 @@ from mcp.shared.jsonrpc_dispatcher import (
     handler_exception_to_error_data,
 )
 from mcp_types import InitializeRequestParams
+from mcp_types.jsonrpc import HEADER_MISMATCH
 
 from linkspan_contract.envelope import INTERNAL_ERROR, JsonObject, Request
 from linkspan_session.answers import (
@@ -223,9 +224,13 @@ class HostedServer:
             return None
         if schema is None:
             return None
-        return validate_mcp_param_headers(
-            schema, cast("JsonObject", arguments), _Unfolded(call.headers)
-        )
+        try:
+            return validate_mcp_param_headers(
+                schema, cast("JsonObject", arguments), _Unfolded(call.headers)
+            )
+        except ValueError:  # what the SDK makes of `=?base64?...?=` around what is not ASCII
+            words = "an Mcp-Param header carries a malformed base64 sentinel value"
+            return InboundLadderRejection(HEADER_MISMATCH, words)
 
     async def hear(
         self, connection: Connection, call: Call, method: str, params: JsonObject | None
