@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from linkspan_worker.http import HttpBounds, HttpExchange, HttpServer, HttpTimes
+from linkspan_worker.http import ClientGoneError, HttpBounds, HttpExchange, HttpServer, HttpTimes
 
 Application: TypeAlias = Callable[[HttpExchange], Coroutine[Any, Any, None]]
 
@@ -18,10 +18,14 @@ SOME_SECONDS: Final = 0.5
 """As short as the server's patience may be where a client must be quicker, on any machine."""
 PATIENCE_SECONDS: Final = 30.0
 """How long any of these tests may take before it has failed."""
+PROMPTLY_SECONDS: Final = 15.0
+"""How long a slow machine may take for what the server does at once; its patience is longer."""
 
 TEXT: Final = (("content-type", "text/plain"),)
 GET: Final = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
 POST_FIVE: Final = b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 5\r\n\r\n"
+CHUNKED: Final = b"POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n"
+SMUGGLED: Final = b"GET /smuggled HTTP/1.1\r\nhost: here\r\n\r\n"
 
 
 @dataclass
@@ -183,3 +187,56 @@ class Held:
     def _count(self) -> None:
         self.gone += 1
         self.released.set()
+
+
+def streams(*pieces: bytes) -> Application:
+    """Answer with these pieces, one after the other."""
+
+    async def application(exchange: HttpExchange) -> None:
+        exchange.begin(200, TEXT)
+        for piece in pieces:
+            exchange.write(piece)
+        exchange.end()
+
+    return application
+
+
+class Reads:
+    """An application that reads bodies, and notes what became of that."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.reading = asyncio.Event()
+        self.failed = False
+
+    async def __call__(self, exchange: HttpExchange) -> None:
+        self.paths.append(exchange.path)
+        self.reading.set()
+        try:
+            await echo(exchange)
+        except ClientGoneError:
+            self.failed = True
+
+
+def get(path: str, *headers: str) -> bytes:
+    """Write a request."""
+    lines = "".join(f"{line}\r\n" for line in ("host: here", *headers))
+    return f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+
+
+def exchanged(request: bytes, application: Application = echo) -> bytes:
+    """Send bytes, and return all that comes back until the server closes."""
+
+    async def scene() -> bytes:
+        async with serving(application) as running:
+            client = await running.client()
+            await client.send(request)
+            return await client.rest()
+
+    return asyncio.run(scene())
+
+
+def split(raw: bytes) -> tuple[list[str], bytes]:
+    """Return the lines of a head, and the body."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    return head.decode("latin-1").split("\r\n"), body
