@@ -10,7 +10,7 @@ PROTOS := $(shell find protos/linkspan -name '*.proto')
 ARGS ?=
 
 # How many test files run at once: most wait for processes that they have started.
-WORKERS ?= 3
+WORKERS ?= 4
 
 .PHONY: help run test test-fast fuzz audit sbom pictures bench bench-regress bench-conformance bench-propagation bench-sessions \
 	bench-tracing bench-tunnel lint format proto proto-check lock clean
@@ -22,8 +22,12 @@ help: ## Print this list.
 run: $(VENV)/run.stamp ## Start a session server and a worker on loopback (Ctrl-C stops both).
 	@exec $(BIN)/linkspan run $(ARGS)
 
+# Hundreds of processes start, none of which should compile the code anew, whatever is set outside.
+test test-fast: export PYTHONDONTWRITEBYTECODE :=
+
+# Files go out in the order of their names: those of tests/unit, which are short, fill up the end.
 test: $(VENV)/dev.stamp ## Run all tests.
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(VENV)/dev.stamp ## Run the tests that start no process.
 	$(BIN)/python -m pytest tests/unit tests/bench $(ARGS)

@@ -1,11 +1,18 @@
 """Fixtures that several folders of tests share."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from tests.support.stack import Stack, running_stack
 
 from linkspan_propagation.testing import OtlpReceiver
+
+
+def pytest_configure() -> None:
+    """Have processes that tests start heed Ctrl-C: what a shell runs in the background does not."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
