@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from tests.support.apps import PROBE
 from tests.support.stack import Stack, running_stack
 
 from linkspan_propagation.testing import OtlpReceiver
@@ -26,4 +27,12 @@ def receiver() -> Iterator[OtlpReceiver]:
 def stack(receiver: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A worker and a session server for tests that break nothing."""
     with running_stack(tmp_path_factory.mktemp("data"), receiver=receiver) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A worker and a session server that host `tests/apps/probe.py`; streams are seldom silent."""
+    folder = tmp_path_factory.mktemp("probe")
+    with running_stack(folder, app=PROBE, worker_arguments=("--comment-every", "0.05")) as running:
         yield running

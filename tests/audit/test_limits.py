@@ -9,7 +9,7 @@ from tests.requirements import requirement
 from tests.support.apps import PROBE
 from tests.support.peer import peer_of, request, session_at
 from tests.support.processes import linkspan
-from tests.support.stack import running_stack
+from tests.support.stack import Stack, running_stack
 
 from linkspan_contract.session_digest import session_digest
 
@@ -62,11 +62,13 @@ def test_a_caller_over_its_rate_is_told_with_who_it_is(tmp_path: Path) -> None:
 
 
 @requirement("audit.limits")
-def test_a_caller_with_too_many_requests_at_once_is_told_by_its_address(tmp_path: Path) -> None:
+def test_a_caller_with_too_many_requests_at_once_is_told_by_its_address(
+    probe: Stack, tmp_path: Path
+) -> None:
     path = tmp_path / "trail"
     limits = ("--max-in-flight-per-caller", "1", "--audit-file", str(path))
     with (
-        running_stack(tmp_path, app=PROBE, worker_arguments=limits) as stack,
+        probe.with_worker(*limits) as stack,
         session_at(stack.mcp) as listener,
         peer_of(stack.mcp) as peer,
         listener.listen(),
@@ -96,11 +98,13 @@ def test_a_principal_with_too_many_sessions_is_told_by_the_session_server(tmp_pa
 
 
 @requirement("audit.limits")
-def test_a_request_that_a_full_worker_turns_away_is_nobodys_refusal(tmp_path: Path) -> None:
+def test_a_request_that_a_full_worker_turns_away_is_nobodys_refusal(
+    probe: Stack, tmp_path: Path
+) -> None:
     path = tmp_path / "trail"
     limits = ("--max-in-flight", "1", "--audit-file", str(path))
     with (
-        running_stack(tmp_path, app=PROBE, worker_arguments=limits) as stack,
+        probe.with_worker(*limits) as stack,
         session_at(stack.mcp) as listener,
         peer_of(stack.mcp) as peer,
     ):

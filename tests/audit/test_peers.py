@@ -12,7 +12,7 @@ from tests.requirements import requirement
 from tests.support.certificates import Authority
 from tests.support.peer import peer_of
 from tests.support.processes import EVERYTHING, linkspan
-from tests.support.stack import running_stack
+from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 
 GRPCURL = str(Path(sys.prefix) / "bin" / "grpcurl")
@@ -106,9 +106,11 @@ def test_a_worker_that_is_not_named_is_told_by_its_tunnel(tmp_path: Path) -> Non
 
 
 @requirement("audit.refusals")
-def test_a_page_and_a_host_that_are_refused_have_a_word_for_it(tmp_path: Path) -> None:
+def test_a_page_and_a_host_that_are_refused_have_a_word_for_it(
+    probe: Stack, tmp_path: Path
+) -> None:
     trail = tmp_path / "trail"
-    with running_stack(tmp_path, worker_arguments=("--audit-file", str(trail))) as stack:
+    with probe.with_worker("--audit-file", str(trail)) as stack:
         for headers in ({"origin": "https://elsewhere.example"}, {"host": "elsewhere.example"}):
             httpx2.post(stack.mcp, headers=headers, content=json.dumps({}), timeout=20)
         told = wait_for_count(trail, 2, refusals)

@@ -5,7 +5,7 @@ The hosted server sets the clock of its own process; see `tests/apps/clock_shift
 
 import asyncio
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +42,27 @@ def one_server(folder: Path, *arguments: str) -> Generator[tuple[Fleet, str]]:
         check_one_owner(fleet.commits())
 
 
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, str]]:
+    """A session server and a worker, for tests that set the clock right again."""
+    with one_server(tmp_path_factory.mktemp("one"), "--lease", LEASE_SECONDS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def two(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Fleet, str]]:
+    """Two session servers, and a worker for the first one; its clock is set right again."""
+    leased = ("--lease", LEASE_SECONDS)
+    with (
+        store_of(request.param, tmp_path_factory.mktemp("two")) as store,
+        running_fleet(store, servers=2, app=RIGHT, session_arguments=leased) as fleet,
+    ):
+        yield fleet, fleet.add_worker(targets=fleet.servers[0].address)
+        check_one_owner(fleet.commits())
+
+
 def session_of(fleet: Fleet, peer: Peer, *, server: int = 0) -> Session:
     """Ask a session server for what is on record."""
 
@@ -75,12 +96,10 @@ def shift(peer: Peer, hours: float) -> None:
 @requirement("session.clocks")
 @pytest.mark.parametrize("hours", [1.0, -1.0, -48.0])
 def test_a_session_in_use_outlives_a_jump_and_its_dates_follow_the_clock_both_ways(
-    tmp_path: Path, hours: float
+    one: tuple[Fleet, str], hours: float
 ) -> None:
-    with (
-        one_server(tmp_path, "--lease", LEASE_SECONDS) as (fleet, worker),
-        session_at(worker) as peer,
-    ):
+    fleet, worker = one
+    with session_at(worker) as peer:
         assert count_of(peer) == 1
         shift(peer, hours)
         assert count_of(peer) == 2
@@ -129,29 +148,23 @@ def wait_until_asleep(fleet: Fleet, peer: Peer) -> None:
 
 @requirement("session.clocks")
 @pytest.mark.parametrize("hours", [5.0, -5.0])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_lease_does_not_heed_the_wall_clock(tmp_path: Path, kind: str, hours: float) -> None:
-    with (
-        store_of(kind, tmp_path) as store,
-        running_fleet(
-            store, servers=2, app=RIGHT, session_arguments=("--lease", LEASE_SECONDS)
-        ) as fleet,
-    ):
-        owner = fleet.servers[0].address
-        with session_at(fleet.add_worker(targets=owner)) as peer:
-            shift(peer, hours)
-            counted = 0
-            several_renewals_later = time.monotonic() + 5
-            while time.monotonic() < several_renewals_later:
-                counted += 1
-                assert count_of(peer) == counted
-                assert session_of(fleet, peer, server=1).owner_address == owner
-            stray_worker = fleet.add_worker(targets=fleet.servers[1].address)
-            with peer_of(stray_worker, session_id=peer.session_id) as stray:
-                assert count_of(stray) == counted + 1
-            assert {each.epoch for each in fleet.commits()} == {1}
-            assert not any("had run out" in line for each in fleet.servers for line in each.log)
-        check_one_owner(fleet.commits())
+def test_a_lease_does_not_heed_the_wall_clock(two: tuple[Fleet, str], hours: float) -> None:
+    fleet, worker = two
+    owner = fleet.servers[0].address
+    with session_at(worker) as peer:
+        shift(peer, hours)
+        counted = 0
+        several_renewals_later = time.monotonic() + 5
+        while time.monotonic() < several_renewals_later:
+            counted += 1
+            assert count_of(peer) == counted
+            assert session_of(fleet, peer, server=1).owner_address == owner
+        stray_worker = fleet.add_worker(targets=fleet.servers[1].address)
+        with peer_of(stray_worker, session_id=peer.session_id) as stray:
+            assert count_of(stray) == counted + 1
+        assert {each.epoch for each in fleet.commits()} == {1}
+        assert not any("had run out" in line for each in fleet.servers for line in each.log)
+        shift(peer, 0)
 
 
 # --- tasks ----------------------------------------------------------------------------------------
@@ -190,13 +203,10 @@ def has_completed(peer: Peer, task_id: str) -> bool:
 
 @pytest.mark.parametrize("hours", [0.1, -1.0])
 def test_tasks_outlive_a_jump_that_is_shorter_than_they_are_kept(
-    tmp_path: Path, hours: float
+    one: tuple[Fleet, str], hours: float
 ) -> None:
-    with (
-        one_server(tmp_path) as (_, worker),
-        session_at(worker) as setter,
-        peer_of(worker) as peer,
-    ):
+    _, worker = one
+    with session_at(worker) as setter, peer_of(worker) as peer:
         before = begin_task(peer)
         shift(setter, hours)
         during = begin_task(peer)

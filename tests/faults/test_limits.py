@@ -3,7 +3,7 @@
 import asyncio
 import json
 import secrets
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -47,6 +47,13 @@ def one_server(folder: Path, *arguments: str) -> Generator[tuple[Fleet, str]]:
     with running_fleet(store, servers=1, app=WAITING, session_arguments=arguments) as fleet:
         yield fleet, fleet.add_worker("--retry-for", "0.5")
         check_one_owner(fleet.commits())
+
+
+@pytest.fixture(scope="module")
+def forgetful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, str]]:
+    """A worker, and a session server that forgets sessions soon; each test has its own sessions."""
+    with one_server(tmp_path_factory.mktemp("forgetful"), "--session-ttl", "4") as running:
+        yield running
 
 
 def ask(fleet: Fleet, what: Callable[[Service], Coroutine[Any, Any, T]]) -> T:
@@ -137,9 +144,11 @@ def test_an_idle_session_leaves_memory_and_wakes_on_any_server_as_it_was(
 
 
 @requirement("session.expiry", "session.reasons")
-def test_expired_ended_and_unknown_are_told_apart_by_its_own_client(tmp_path: Path) -> None:
+def test_expired_ended_and_unknown_are_told_apart_by_its_own_client(
+    forgetful: tuple[Fleet, str],
+) -> None:
+    fleet, worker = forgetful
     with (
-        one_server(tmp_path, "--session-ttl", "4") as (fleet, worker),
         session_at(worker) as expired,
         session_at(worker) as ended,
         peer_of(worker, session_id=secrets.token_urlsafe(24)) as unknown,
@@ -156,9 +165,9 @@ def test_expired_ended_and_unknown_are_told_apart_by_its_own_client(tmp_path: Pa
         assert session_of(fleet, ended).state == SessionState.SESSION_STATE_ENDED
 
 
-def test_a_session_that_is_at_work_does_not_expire(tmp_path: Path) -> None:
+def test_a_session_that_is_at_work_does_not_expire(forgetful: tuple[Fleet, str]) -> None:
+    fleet, worker = forgetful
     with (
-        one_server(tmp_path, "--session-ttl", "4") as (fleet, worker),
         session_at(worker) as busy,
         session_at(worker) as unused,
         session_at(worker) as other,
@@ -176,9 +185,11 @@ def test_a_session_that_is_at_work_does_not_expire(tmp_path: Path) -> None:
 
 
 @requirement("session.reasons")
-def test_a_stranger_cannot_tell_whether_there_is_or_was_a_session(tmp_path: Path) -> None:
+def test_a_stranger_cannot_tell_whether_there_is_or_was_a_session(
+    forgetful: tuple[Fleet, str],
+) -> None:
+    fleet, worker = forgetful
     with (
-        one_server(tmp_path, "--session-ttl", "4") as (fleet, worker),
         session_at(worker) as expired,
         session_at(worker) as ended,
     ):

@@ -3,17 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.support.apps import PROBE
 from tests.support.peer import Peer, peer_of, session_at
-from tests.support.stack import Stack, running_stack
-
-
-@pytest.fixture(scope="session")
-def probe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A worker and a session server that host `tests/apps/probe.py`; streams are seldom silent."""
-    folder = tmp_path_factory.mktemp("probe")
-    with running_stack(folder, app=PROBE, worker_arguments=("--comment-every", "0.05")) as running:
-        yield running
+from tests.support.stack import Stack
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """How far a caller's trace is trusted; what its baggage and its headers become."""
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,9 @@ def stack_with(
         assert stack.session.stop() == 0
 
 
-def context(*, sampled: bool) -> dict[str, str]:
+def context(*, sampled: bool, trace_id: str = TRACE) -> dict[str, str]:
     return {
-        "traceparent": f"00-{TRACE}-{SPAN}-{'01' if sampled else '00'}",
+        "traceparent": f"00-{trace_id}-{SPAN}-{'01' if sampled else '00'}",
         "tracestate": "a=1",
         "baggage": "tenant=blue",
     }
@@ -66,17 +66,28 @@ def tell_baggage(session: HttpSession, **headers: str) -> Any:
     return json.loads(text)["result"]["content"][0]["text"]
 
 
-@providers
+@pytest.fixture(scope="module", params=["lean", "sdk"])
+def followed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[bool, list[ExportedSpan]]:
+    """What is told in the traces of two callers, by whether the caller has its trace kept."""
+    trace_ids = {True: TRACE, False: META_TRACE}
+    with OtlpReceiver() as receiver:
+        folder = tmp_path_factory.mktemp("followed")
+        with stack_with(folder, receiver, tracing=request.param) as (_, session):
+            for sampled, trace_id in trace_ids.items():
+                assert (
+                    tell_baggage(session, **context(sampled=sampled, trace_id=trace_id)) == "blue"
+                )
+        return {sampled: in_trace(receiver, trace_id) for sampled, trace_id in trace_ids.items()}
+
+
 @requirement("trace.sampling", "trace.baggage")
 @pytest.mark.parametrize("sampled", [True, False])
 def test_a_caller_that_is_followed_says_whether_its_trace_is_kept(
-    tmp_path: Path, tracing: str, sampled: bool
+    followed: Mapping[bool, list[ExportedSpan]], sampled: bool
 ) -> None:
-    with OtlpReceiver() as receiver:
-        with stack_with(tmp_path, receiver, tracing=tracing) as (_, session):
-            assert tell_baggage(session, **context(sampled=sampled)) == "blue"
-        spans = in_trace(receiver)
-    assert len(spans) == (3 if sampled else 0)
+    assert len(followed[sampled]) == (3 if sampled else 0)
 
 
 @providers
@@ -102,16 +113,26 @@ def test_resampling_decides_anew_in_the_callers_trace(
         assert {span.trace_state for span in ordered} == {"a=1"}
 
 
-@requirement("trace.public-endpoint", "trace.baggage")
-def test_a_caller_that_is_linked_to_has_no_say_in_our_trace(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtlpReceiver]:
+    """What is told where callers are linked to, of one with a context and of one with two."""
     with OtlpReceiver() as receiver:
-        with stack_with(tmp_path, receiver, "--caller-trace", "link") as (_, session):
+        folder = tmp_path_factory.mktemp("linked")
+        with stack_with(folder, receiver, "--caller-trace", "link") as (_, session):
             assert tell_baggage(session, **context(sampled=False)) == "blue"
-        assert in_trace(receiver) == []
-        (request,) = [
-            span for span in receiver.spans() if [each.span_id for each in span.links] == [SPAN]
-        ]
-        spans = assert_one_trace(in_trace(receiver, request.trace_id))
+            message = call("baggage_of", {"name": "tenant"})
+            message["params"]["_meta"] = {"traceparent": f"00-{META_TRACE}-{META_SPAN}-01"}
+            assert session.post(message, **context(sampled=True)).status_code == 200
+        yield receiver
+
+
+@requirement("trace.public-endpoint", "trace.baggage")
+def test_a_caller_that_is_linked_to_has_no_say_in_our_trace(linked: OtlpReceiver) -> None:
+    assert in_trace(linked) == []
+    (request,) = [
+        span for span in linked.spans() if [each.span_id for each in span.links] == [SPAN]
+    ]
+    spans = assert_one_trace(in_trace(linked, request.trace_id))
     assert (request.name, request.parent_span_id, request.links[0].trace_id) == (
         "mcp.request",
         "",
@@ -125,19 +146,15 @@ def test_a_caller_that_is_linked_to_has_no_say_in_our_trace(tmp_path: Path) -> N
 
 
 @requirement("trace.public-endpoint")
-def test_both_contexts_of_a_caller_become_links(tmp_path: Path) -> None:
-    with OtlpReceiver() as receiver:
-        with stack_with(tmp_path, receiver, "--caller-trace", "link") as (_, session):
-            message = call("baggage_of", {"name": "tenant"})
-            message["params"]["_meta"] = {"traceparent": f"00-{META_TRACE}-{META_SPAN}-01"}
-            assert session.post(message, **context(sampled=True)).status_code == 200
-        linked = [
-            [(each.trace_id, each.span_id) for each in span.links]
-            for span in receiver.spans()
-            if span.links
-        ]
-        assert in_trace(receiver) == in_trace(receiver, META_TRACE) == []
-    assert linked == [[(META_TRACE, META_SPAN), (TRACE, SPAN)]]
+def test_both_contexts_of_a_caller_become_links(linked: OtlpReceiver) -> None:
+    of_one, of_two = (
+        [(each.trace_id, each.span_id) for each in span.links]
+        for span in linked.spans()
+        if span.links
+    )
+    assert in_trace(linked) == in_trace(linked, META_TRACE) == []
+    assert of_one == [(TRACE, SPAN)]
+    assert of_two == [(META_TRACE, META_SPAN), (TRACE, SPAN)]
 
 
 # --- headers and metadata -----------------------------------------------------------------------

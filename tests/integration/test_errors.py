@@ -230,16 +230,16 @@ def test_a_request_over_its_time_gets_one_error_and_is_stopped(
 
 
 @pytest.fixture(scope="module")
-def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stack]]:
+def hasty(
+    probe: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Stack]]:
     """Stacks in which either side has no patience, by which side it is."""
     short = ("--request-timeout", "1")  # in which a session is opened, too
     with (
         running_stack(
             tmp_path_factory.mktemp("session"), app=PROBE, session_arguments=short
         ) as session,
-        running_stack(
-            tmp_path_factory.mktemp("worker"), app=PROBE, worker_arguments=short
-        ) as worker,
+        probe.with_worker(*short) as worker,
     ):
         yield {"session": session, "worker": worker}.__getitem__
 

@@ -147,8 +147,8 @@ def test_the_store_is_readable_by_its_owner_alone(stack: Stack) -> None:
 
 
 @requirement("http.slow-body")
-def test_a_body_that_does_not_arrive_is_given_up(tmp_path: Path) -> None:
-    with running_stack(tmp_path, worker_arguments=("--stall-timeout", "0.3")) as stack:
+def test_a_body_that_does_not_arrive_is_given_up(probe: Stack) -> None:
+    with probe.with_worker("--stall-timeout", "0.3") as stack:
         address = urlsplit(stack.mcp)
         with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
             connection.sendall(

@@ -261,9 +261,8 @@ def test_lines_on_a_terminal_are_for_people() -> None:
     )
 
 
-def test_text_can_be_asked_for(tmp_path: Path) -> None:
-    arguments = ("--log-format", "text")
-    with running_stack(tmp_path, worker_arguments=arguments) as stack:
+def test_text_can_be_asked_for(probe: Stack) -> None:
+    with probe.with_worker("--log-format", "text") as stack:
         with httpx2.Client() as client:
             assert client.get(f"{stack.http}/healthz").status_code == 200
         assert stack.worker.stop() == 0

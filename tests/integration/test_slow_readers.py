@@ -3,7 +3,6 @@
 import socket
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -84,10 +83,10 @@ def test_a_reader_that_was_cut_off_goes_on_behind_what_is_still_kept(flooding: S
 
 
 @requirement("stream.listen-timeout")
-def test_a_listening_stream_ends_cleanly_after_its_time(tmp_path: Path) -> None:
+def test_a_listening_stream_ends_cleanly_after_its_time(probe: Stack) -> None:
     arguments = ("--listen-timeout", "2")  # in which the stream has to open, too
     with (
-        running_stack(tmp_path, worker_arguments=arguments) as stack,
+        probe.with_worker(*arguments) as stack,
         http_session(stack.mcp) as session,
         session.listen() as events,
     ):

@@ -16,7 +16,7 @@ from tests.support.processes import ServiceProcess
 from tests.support.stack import Stack, running_stack
 from tests.tracing.receivers import HttpAnswers, http_receiver
 
-from linkspan_propagation.testing import OtlpReceiver, assert_one_trace
+from linkspan_propagation.testing import ExportedSpan, OtlpReceiver, assert_one_trace
 
 CALLS: Final = 30
 _LOST: Final = re.compile(r'lost (\d+) spans?: ([^"]*)')
@@ -115,37 +115,36 @@ def test_a_processor_that_raises_costs_what_it_would_have_had(tmp_path: Path) ->
     assert len(tools) == CALLS  # who is not broken has all of them
 
 
-@requirement("tracing.harmless", "tracing.bounded")
-def test_attributes_too_many_or_impossible_cost_themselves(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> list[ExportedSpan]:
+    """All that two processes told until they had ended."""
     with OtlpReceiver() as receiver:
-        with running_stack(tmp_path, app=TELLING, receiver=receiver) as stack:
+        folder = tmp_path_factory.mktemp("told")
+        with running_stack(folder, app=TELLING, receiver=receiver) as stack:
             with http_session(stack.mcp) as session:
                 for count in (0, 10_000):
                     assert result_of(session, "describe", count=count) == {"result": "described"}
                 serve_some(session)
             assert stack.worker.stop() == 0
             assert stack.session.stop() == 0
-        spans = receiver.spans()
-    described = [span for span in spans if span.name == "tools/call describe"]
+        return receiver.spans()
+
+
+@requirement("tracing.harmless", "tracing.bounded")
+def test_attributes_too_many_or_impossible_cost_themselves(told: list[ExportedSpan]) -> None:
+    described = [span for span in told if span.name == "tools/call describe"]
     assert len(described) == 2
     for span in described:
         assert len(span.attributes) <= 128
         assert not {"wordless", "nested"} & span.attributes.keys()
-        assert_one_trace([each for each in spans if each.trace_id == span.trace_id])
-    assert len([span for span in spans if span.name == "tools/call baggage_of"]) == CALLS
+        assert_one_trace([each for each in told if each.trace_id == span.trace_id])
+    assert len([span for span in told if span.name == "tools/call baggage_of"]) == CALLS
 
 
 @requirement("tracing.resource")
-def test_each_process_says_what_it_is_and_which(tmp_path: Path) -> None:
-    with OtlpReceiver() as receiver:
-        with running_stack(tmp_path, app=TELLING, receiver=receiver) as stack:
-            with http_session(stack.mcp) as session:
-                serve_some(session)
-            assert stack.worker.stop() == 0
-            assert stack.session.stop() == 0
-        spans = receiver.spans()
+def test_each_process_says_what_it_is_and_which(told: list[ExportedSpan]) -> None:
     instances: dict[str, set[str]] = {}
-    for span in spans:
+    for span in told:
         assert span.resource["service.version"]
         name = str(span.resource["service.name"])
         instances.setdefault(name, set()).add(str(span.resource["service.instance.id"]))

@@ -31,10 +31,10 @@ def echoed(peer: Peer) -> int:
 
 
 @requirement("limits.caller-rate")
-def test_a_caller_that_comes_too_often_gets_429_and_is_told_when_to_come(tmp_path: Path) -> None:
+def test_a_caller_that_comes_too_often_gets_429_and_is_told_when_to_come(probe: Stack) -> None:
     arguments = ("--rate", "1/h", "--rate-burst", "3", *METRICS_ON)
     with (
-        running_stack(tmp_path, app=PROBE, worker_arguments=arguments) as stack,
+        probe.with_worker(*arguments) as stack,
         peer_of(stack.mcp) as peer,
     ):
         assert [echoed(peer) for _ in range(3)] == [200] * 3
@@ -63,11 +63,11 @@ def test_the_official_client_connects_and_calls_whatever_the_rate_is(
 
 @requirement("limits.caller-in-flight")
 def test_a_caller_with_too_many_requests_under_way_gets_429_until_one_has_ended(
-    tmp_path: Path,
+    probe: Stack,
 ) -> None:
     arguments = ("--max-in-flight-per-caller", "2")
     with (
-        running_stack(tmp_path, app=PROBE, worker_arguments=arguments) as stack,
+        probe.with_worker(*arguments) as stack,
         session_at(stack.mcp) as first,
         session_at(stack.mcp) as second,
         peer_of(stack.mcp) as third,
@@ -81,11 +81,11 @@ def test_a_caller_with_too_many_requests_under_way_gets_429_until_one_has_ended(
 
 @requirement("limits.in-flight")
 def test_requests_over_those_of_the_worker_get_503_and_health_is_told_all_the_same(
-    tmp_path: Path,
+    probe: Stack,
 ) -> None:
     arguments = ("--max-in-flight", "2", *METRICS_ON)
     with (
-        running_stack(tmp_path, app=PROBE, worker_arguments=arguments) as stack,
+        probe.with_worker(*arguments) as stack,
         session_at(stack.mcp) as first,
         session_at(stack.mcp) as second,
         peer_of(stack.mcp) as third,

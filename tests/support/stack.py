@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -36,8 +36,21 @@ class Stack:
     @contextmanager
     def another_worker(self) -> Generator[str]:
         """Run one more worker for the same session server; gives its address for MCP clients."""
-        with linkspan("worker", "--session", self.grpc, "--port", "0") as worker:
-            yield worker.wait_ready()["mcp"]
+        with self.with_worker() as stack:
+            yield stack.mcp
+
+    @contextmanager
+    def with_worker(self, *arguments: str) -> Generator["Stack"]:
+        """Run one more worker for the same session server; gives the two of them.
+
+        For tests of what a worker does that need no session server of their own.
+
+        Args:
+            arguments: More words for `linkspan worker`.
+        """
+        command = ("worker", "--session", self.grpc, "--port", "0", *arguments)
+        with linkspan(*command) as worker:
+            yield replace(self, mcp=worker.wait_ready()["mcp"], worker=worker)
 
     @property
     def http(self) -> str:

@@ -1,12 +1,12 @@
 """Fixtures of the tests of `linkspan sessions`."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.integration.sessions_command.commands import (
     ADA,
     ask,
+    end_all,
     make,
     open_session,
     server_command,
@@ -28,8 +28,15 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield target
 
 
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[str]:
-    """A session server without sessions, for a test to end some."""
-    with session_server(tmp_path) as target:
+@pytest.fixture(scope="module")
+def emptied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A session server of a file's own."""
+    with session_server(tmp_path_factory.mktemp("emptied")) as target:
         yield target
+
+
+@pytest.fixture
+def target(emptied: str) -> str:
+    """A session server without sessions, for a test to end some."""
+    ask(emptied, end_all)
+    return emptied
