@@ -66,14 +66,26 @@ bench-tracing: $(VENV)/dev.stamp ## Measure what a span costs, lean and with the
 bench-tunnel: $(VENV)/dev.stamp ## Measure what an RPC costs through a tunnel and without.
 	$(BIN)/python -m bench.tunnel $(ARGS)
 
-lint: $(VENV)/dev.stamp ## Check format, lint, types, imports, protos and generated code.
+# None of these needs another: with --jobs, make runs as many at once as it is told to.
+LINT := lint-style lint-mypy lint-pyright lint-imports lint-protos proto-check
+.PHONY: $(LINT)
+lint: $(LINT) ## Check format, lint, types, imports, protos and generated code.
+
+lint-style: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+lint-mypy: $(VENV)/dev.stamp
 	$(BIN)/mypy
+
+lint-pyright: $(VENV)/dev.stamp
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pyright
+
+lint-imports: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
+
+lint-protos: $(VENV)/dev.stamp
 	$(BIN)/buf lint
-	@$(MAKE) --no-print-directory proto-check
 
 audit: $(VENV)/dev.stamp ## Fail if a dependency has a known vulnerability.
 	@$(BIN)/python -m supply.audit

@@ -14,13 +14,7 @@ from tests.support.processes import linkspan
 from tests.support.session_calls import TIMEOUT_SECONDS, Service, service_at
 
 from linkspan.session.v1.session_pb2 import Principal
-from linkspan.session.v1.session_service_pb2 import (
-    EndSessionRequest,
-    HandleRequestRequest,
-    InitRequest,
-    ListSessionsRequest,
-    Post,
-)
+from linkspan.session.v1.session_service_pb2 import HandleRequestRequest, InitRequest, Post
 
 ADA: Final = Principal(issuer="https://issuer.example", subject="ada", resource="r")
 INTERRUPTED: Final = 130
@@ -90,16 +84,6 @@ async def open_session(service: Service, name: str, principal: Principal | None 
     post = Post(message=json.dumps(request("initialize", INITIALIZE)))
     asked = HandleRequestRequest(session_id=name, principal=principal, post=post)
     assert [event async for event in service.HandleRequest(asked, timeout=TIMEOUT_SECONDS)]
-
-
-async def end_all(service: Service) -> None:
-    """End all sessions, of which there are few enough for one page."""
-    page = await service.ListSessions(ListSessionsRequest(), timeout=TIMEOUT_SECONDS)
-    for each in page.sessions:
-        await service.EndSession(
-            EndSessionRequest(session_id=each.session_id), timeout=TIMEOUT_SECONDS
-        )
-    assert not page.next_page_token
 
 
 def make(target: str, *names: str) -> None:

@@ -6,11 +6,11 @@ import pytest
 from tests.integration.sessions_command.commands import (
     ADA,
     ask,
-    end_all,
     make,
     open_session,
     server_command,
     session_server,
+    sessions,
 )
 from tests.support.processes import linkspan
 
@@ -38,5 +38,5 @@ def emptied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def target(emptied: str) -> str:
     """A session server without sessions, for a test to end some."""
-    ask(emptied, end_all)
+    assert sessions("end", "--all", "--yes", server=emptied).status == 0
     return emptied
