@@ -37,6 +37,6 @@ def emptied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def target(emptied: str) -> str:
-    """A session server without sessions, for a test to end some."""
+    """A session server without sessions, for a test to end some; no id may be used again."""
     assert sessions("end", "--all", "--yes", server=emptied).status == 0
     return emptied

@@ -75,9 +75,9 @@ def test_what_is_not_confirmed_on_a_terminal_is_not_ended(
 
 
 def test_what_is_confirmed_on_a_terminal_is_ended(target: str) -> None:
-    make(target, "one", "two", "three")
+    make(target, "alpha", "beta", "gamma")
     for words, answer, summary in (
-        (("one",), "y\n", "ended 1, gone already 0, failed 0"),
+        (("alpha",), "y\n", "ended 1, gone already 0, failed 0"),
         (("--all",), "Yes\n", "ended 2, gone already 0, failed 0"),
     ):
         with terminal("end", *words, "--server", target) as screen:
