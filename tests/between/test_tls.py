@@ -61,8 +61,11 @@ def secure(
         yield running
 
 
-def grpcurl(address: str, *flags: str, words: str = "list") -> "subprocess.CompletedProcess[str]":
-    command = [GRPCURL, "-connect-timeout", "5", *flags, address, *words.split()]
+def grpcurl(
+    address: str, *flags: str, words: str = "list", seconds: int = 20
+) -> "subprocess.CompletedProcess[str]":
+    """Run it; it tries to connect for so long, which is how long it takes if it cannot."""
+    command = [GRPCURL, "-connect-timeout", str(seconds), *flags, address, *words.split()]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
@@ -128,7 +131,7 @@ def test_whoever_shows_no_certificate_or_a_wrong_one_is_refused(
             foreign.grpcurl,
             late.grpcurl,
         ):
-            refused = grpcurl(address, *flags)
+            refused = grpcurl(address, *flags, seconds=5)
             assert refused.returncode != 0, (flags, refused.stdout)
             assert SERVICE not in refused.stdout
 
@@ -387,10 +390,10 @@ def test_an_authority_that_is_taken_out_is_refused_from_the_next_handshake_on(
         tmp_path, session_arguments=server.flags, worker_arguments=authority.issue("w5").flags
     ) as stack:
         assert SERVICE in grpcurl(stack.grpc, *old.grpcurl).stdout
-        assert grpcurl(stack.grpc, *new.grpcurl).returncode != 0
+        assert grpcurl(stack.grpc, *new.grpcurl, seconds=5).returncode != 0
         server.ca.write_bytes(stranger.file.read_bytes())
         wait_until(lambda: said(stack.session, "was read again"), "the other authority")
-        assert grpcurl(stack.grpc, *old.grpcurl).returncode != 0
+        assert grpcurl(stack.grpc, *old.grpcurl, seconds=5).returncode != 0
         assert SERVICE in grpcurl(stack.grpc, *new.grpcurl).stdout
 
 
