@@ -15,7 +15,7 @@ import asyncio
 import contextvars
 import inspect
 from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import grpc
 
@@ -36,6 +36,26 @@ class Observer(Protocol):
         """This came out of the method, or out of reading or writing a message."""
 
 
+class _Nobody:
+    """Hears nothing: stands where no RPC is known, as in a task that an RPC has not started."""
+
+    def called(self, servicer_context: Any, *, in_loop: bool) -> None:
+        """Nothing."""
+
+    def returned(self) -> None:
+        """Nothing."""
+
+    def failed(self, error: BaseException) -> None:
+        """Nothing."""
+
+
+Observing: TypeAlias = Callable[[], Observer]
+"""Tells who observes the RPC that runs."""
+
+_NOBODY: Final = _Nobody()
+_MOST_KNOWN_METHODS: Final = 256
+
+
 def watched(handler: Handler, observer: Observer | None) -> Handler:
     """Return a handler that does what ``handler`` does, in the current context.
 
@@ -45,53 +65,82 @@ def watched(handler: Handler, observer: Observer | None) -> Handler:
     return Watch(handler).by(observer)
 
 
-class Watch:
-    """A handler that can be watched; keep it for the next RPC, since looking into one takes long."""
+class Watches:
+    """The handlers of a server, by their methods; kept, since looking into one takes long."""
 
-    __slots__ = (
-        "_factory",
-        "_is_async_generator",
-        "_is_coroutine",
-        "_method",
-        "handler",
-    )
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._known: dict[str, Watch] = {}
+
+    def watched(self, full_method: str, handler: Handler, observer: Observer | None) -> Handler:
+        """Return what ``watched`` returns."""
+        watch = self._known.get(full_method)
+        if watch is None or watch.handler is not handler:
+            watch = Watch(handler)
+            if len(self._known) < _MOST_KNOWN_METHODS:
+                self._known[full_method] = watch
+        return watch.by(observer)
+
+
+class Watch:
+    """A handler that can be watched.
+
+    What runs in the RPC's task is wrapped once, and finds the observer of its RPC in the task's
+    context. What runs in threads is wrapped for each RPC.
+    """
+
+    __slots__ = ("_in_loop", "_method", "_name", "_observer", "handler")
 
     def __init__(self, handler: Handler) -> None:
         """Look into a handler."""
         requests = "stream" if handler.request_streaming else "unary"
         responses = "stream" if handler.response_streaming else "unary"
-        name = f"{requests}_{responses}"
+        self._name = f"{requests}_{responses}"
         self.handler = handler
-        self._method: Method | None = getattr(handler, name)
-        self._is_coroutine = inspect.iscoroutinefunction(self._method)
-        self._is_async_generator = inspect.isasyncgenfunction(self._method)
-        self._factory: Callable[..., Handler] = getattr(grpc, f"{name}_rpc_method_handler")
+        self._method: Method | None = getattr(handler, self._name)
+        self._observer: contextvars.ContextVar[Observer] = contextvars.ContextVar(
+            "linkspan_rpc", default=_NOBODY
+        )
+        self._in_loop = self._wrapped_in_loop(self._method, self._observer.get)
 
     def by(self, observer: Observer | None) -> Handler:
         """Return the handler for one RPC, watched; see ``watched``."""
-        handler, method = self.handler, self._method
-        runs_in_loop = self._is_coroutine or self._is_async_generator
-        if method is None or (observer is None and runs_in_loop):
-            return handler
-        return self._factory(
-            self._watched_method(method, observer),
-            request_deserializer=_message(handler.request_deserializer, observer),
-            response_serializer=_message(handler.response_serializer, observer),
-        )
-
-    def _watched_method(self, method: Method, observer: Observer | None) -> Method:
-        streams_requests = self.handler.request_streaming
-        streams_responses = self.handler.response_streaming
-        if observer is not None and self._is_coroutine:
-            return _coroutine(method, observer, streams_requests=streams_requests)
-        if observer is not None and self._is_async_generator:
-            if not streams_responses:  # an error, and gRPC is the one to say so
-                return method
-            return _async_generator(method, observer, streams_requests=streams_requests)
+        in_loop, method = self._in_loop, self._method
+        if in_loop is not None:
+            if observer is None:
+                return self.handler
+            self._observer.set(observer)
+            return in_loop
+        if method is None:
+            return self.handler
         context = contextvars.copy_context()
-        if streams_responses:
-            return _generator(method, observer, context)
-        return _function(method, observer, context)
+        wrap = _generator if self.handler.response_streaming else _function
+        observing = None if observer is None else lambda: observer
+        return self._wrapped(wrap(method, observer, context), observing)
+
+    def _wrapped_in_loop(self, method: Any, observing: Observing) -> "Handler | None":
+        """Return the handler wrapped if its method runs in the RPC's task; else None."""
+        streams_requests = self.handler.request_streaming
+        if inspect.iscoroutinefunction(method):
+            return self._wrapped(
+                _coroutine(method, observing, streams_requests=streams_requests), observing
+            )
+        if inspect.isasyncgenfunction(method):
+            if not self.handler.response_streaming:  # an error, and gRPC is the one to say so
+                return self._wrapped(method, observing)
+            return self._wrapped(
+                _async_generator(method, observing, streams_requests=streams_requests), observing
+            )
+        return None
+
+    def _wrapped(self, method: Method, observing: Observing | None) -> Handler:
+        """Return a handler of the same kind with another method."""
+        make: Callable[..., Handler] = getattr(grpc, f"{self._name}_rpc_method_handler")
+        return make(
+            method,
+            request_deserializer=_message(self.handler.request_deserializer, observing),
+            response_serializer=_message(self.handler.response_serializer, observing),
+        )
 
 
 async def _let_cancellation_come() -> None:
@@ -105,10 +154,11 @@ async def _let_cancellation_come() -> None:
     await asyncio.sleep(0)
 
 
-def _coroutine(method: Method, observer: Observer, *, streams_requests: bool) -> Method:
+def _coroutine(method: Method, observing: Observing, *, streams_requests: bool) -> Method:
     """Watch a coroutine function: one response, or ``context.write()`` for many."""
 
     async def call(request: Any, servicer_context: Any) -> Any:
+        observer = observing()
         observer.called(servicer_context, in_loop=True)
         try:
             response = await method(request, servicer_context)
@@ -123,8 +173,9 @@ def _coroutine(method: Method, observer: Observer, *, streams_requests: bool) ->
     return call
 
 
-def _async_generator(method: Method, observer: Observer, *, streams_requests: bool) -> Method:
+def _async_generator(method: Method, observing: Observing, *, streams_requests: bool) -> Method:
     async def call(request: Any, servicer_context: Any) -> AsyncGenerator[Any, None]:
+        observer = observing()
         observer.called(servicer_context, in_loop=True)
         responses = method(request, servicer_context)
         try:
@@ -207,17 +258,17 @@ def _iterate(
 
 
 def _message(
-    convert: Callable[[Any], Any] | None, observer: Observer | None
+    convert: Callable[[Any], Any] | None, observing: Observing | None
 ) -> Callable[[Any], Any] | None:
     """Watch a serializer or deserializer: gRPC runs them outside the method."""
-    if convert is None or observer is None:
+    if convert is None or observing is None:
         return convert
 
     def watched_convert(message: Any) -> Any:
         try:
             return convert(message)
         except BaseException as error:
-            observer.failed(error)
+            observing().failed(error)
             raise
 
     return watched_convert

@@ -8,16 +8,14 @@ Invariants: as in ``server``. What a server can do beyond taking handlers goes t
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Unpack
+from typing import Unpack
 
 import grpc
 
-from linkspan_propagation.handlers import Handler, Watch
+from linkspan_propagation.handlers import Handler, Watches
 from linkspan_propagation.options import ServerOptions
 from linkspan_propagation.server import begin_rpc, server_spans
 from linkspan_propagation.server_spans import ServerSpans
-
-_MOST_KNOWN_METHODS: Final = 256
 
 
 def traced_aio_server(server: grpc.aio.Server, **options: Unpack[ServerOptions]) -> grpc.aio.Server:
@@ -68,20 +66,14 @@ class _TracedHandlers(grpc.GenericRpcHandler):
     def __init__(self, handlers: grpc.GenericRpcHandler, spans: ServerSpans) -> None:
         self._handlers = handlers
         self._spans = spans
-        self._known: dict[str, Watch] = {}
+        self._watches = Watches()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
         handler: Handler | None = self._handlers.service(handler_call_details)
         if handler is None:
             return None
-        method = handler_call_details.method
         rpc = begin_rpc(self._spans, handler_call_details)
-        watch = self._known.get(method)
-        if watch is None or watch.handler is not handler:
-            watch = Watch(handler)
-            if len(self._known) < _MOST_KNOWN_METHODS:
-                self._known[method] = watch
-        return watch.by(rpc)
+        return self._watches.watched(handler_call_details.method, handler, rpc)
 
 
 class _NoHandlers(grpc.GenericRpcHandler):

@@ -24,11 +24,11 @@ import grpc
 from opentelemetry import context as otel_context
 
 from linkspan_propagation.contrib import is_instrumented
-from linkspan_propagation.handlers import Handler, watched
+from linkspan_propagation.handlers import Handler, Watches
 from linkspan_propagation.options import ServerChoices, ServerOptions
 from linkspan_propagation.server_spans import LOST, ServerRecord, ServerSpans
 from linkspan_propagation.status import ended_status, is_expired, status_code
-from linkspan_propagation.traceresponse import add_to_trailing_metadata
+from linkspan_propagation.traceresponse import Entry, add_to_trailing_metadata
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ def server_spans(**options: Unpack[ServerOptions]) -> ServerSpans:
 class _ServerInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, spans: ServerSpans) -> None:
         self._spans = spans
+        self._watches = Watches()
 
     async def intercept_service(
         self,
@@ -77,7 +78,9 @@ class _ServerInterceptor(grpc.aio.ServerInterceptor):
         rpc = begin_rpc(self._spans, handler_call_details)
         if rpc is None:
             handler = await continuation(handler_call_details)
-            return None if handler is None else watched(handler, None)
+            if handler is None:
+                return None
+            return self._watches.watched(handler_call_details.method, handler, None)
         try:
             handler = await continuation(handler_call_details)
         except BaseException as error:
@@ -86,7 +89,7 @@ class _ServerInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             rpc.unimplemented()
             return None
-        return watched(handler, rpc)
+        return self._watches.watched(handler_call_details.method, handler, rpc)
 
 
 def begin_rpc(spans: ServerSpans, details: grpc.HandlerCallDetails) -> "AioRpc | None":
@@ -133,7 +136,8 @@ class AioRpc:
             self._servicer_context = context
             if in_loop:
                 self._record.came_from(context.peer())
-            self._answer()
+            if self._record.answer is not None:
+                self._answer(self._record.answer)
         except Exception:  # telemetry must not fail the RPC
             _LOGGER.warning(LOST, "describe", exc_info=True)
 
@@ -143,7 +147,8 @@ class AioRpc:
             context = self._servicer_context
             remaining_seconds = None if context is None else context.time_remaining()
             self._returned = remaining_seconds is None or remaining_seconds > 0
-            self._answer()
+            if self._record.answer is not None:
+                self._answer(self._record.answer)
         except Exception:  # telemetry must not fail the RPC
             _LOGGER.warning(LOST, "describe", exc_info=True)
 
@@ -151,7 +156,8 @@ class AioRpc:
         """Keep what came out of the handler, for the end."""
         self._error = error
         try:
-            self._answer()
+            if self._record.answer is not None:
+                self._answer(self._record.answer)
         except Exception:  # telemetry must not fail the RPC
             _LOGGER.warning(LOST, "describe", exc_info=True)
 
@@ -171,13 +177,13 @@ class AioRpc:
         self._record.end(code, None if meant else self._error, self._servicer_context)
         self._servicer_context = self._error = None
 
-    def _answer(self) -> None:
+    def _answer(self, answer: Entry) -> None:
         """Tell the client which span this is, as often as the handler may have changed it.
 
         At first, for ``abort`` sends what is there then; and when the handler has ended.
         """
-        if self._record.answer is not None and self._servicer_context is not None:
-            add_to_trailing_metadata(self._servicer_context, self._record.answer)
+        if self._servicer_context is not None:
+            add_to_trailing_metadata(self._servicer_context, answer)
 
     def _status(self, *, cancelled: bool) -> grpc.StatusCode | None:
         """Return how it ended; None where gRPC does not tell.
@@ -187,8 +193,11 @@ class AioRpc:
         """
         context = self._servicer_context
         if context is not None:
+            code = status_code(context.code())
+            if code is None and self._returned and self._error is None and not cancelled:
+                return grpc.StatusCode.OK  # as nearly all end
             return ended_status(
-                status_code(context.code()),
+                code,
                 self._error,
                 # A handler that neither returned in time nor raised was left: its response could
                 # not be sent.

@@ -11,7 +11,7 @@ Invariant: nothing that telemetry raises reaches gRPC, a caller or a servicer.
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -77,11 +77,12 @@ class ServerSpans:
         except Exception:  # no context is worth failing an RPC
             _LOGGER.warning(LOST, "extract", exc_info=True)
             context = Context()
-        caller = trace.get_current_span(context).get_span_context()
         links: list[Link] | None = None
-        if self._choices.public_endpoint and caller.is_valid:
-            context = trace.set_span_in_context(trace.INVALID_SPAN, context)
-            links = [Link(caller)]
+        if self._choices.public_endpoint:
+            caller = trace.get_current_span(context).get_span_context()
+            if caller.is_valid:
+                context = trace.set_span_in_context(trace.INVALID_SPAN, context)
+                links = [Link(caller)]
         record = self._choices.record
         if record is not None and not _is_recorded(record, details.method):
             return context, None
@@ -89,10 +90,9 @@ class ServerSpans:
         if not self._gives_way:
             started = self._start(details, context, links)
             if started is not None:
-                span = started
                 # Where nobody has set up telemetry, this is the caller's place in its trace.
-                if span.get_span_context() is not caller:
-                    context = trace.set_span_in_context(span, context)
+                span = started
+                context = trace.set_span_in_context(span, context)
         answer = self._answer(details, span) if self._choices.traceresponse else None
         if self._durations is None and answer is None and not span.is_recording():
             return context, None
@@ -178,14 +178,14 @@ class ServerRecord:
         context: Context,
         *,
         durations: CallDurations | None,
-        response_metadata: Iterable[str],
+        response_metadata: Collection[str],
         answer: Entry | None,
     ) -> None:
         self._span = span
         self._method = method.removeprefix("/")
         self._context = context
         self._durations = durations
-        self._response_metadata = frozenset(response_metadata)
+        self._response_metadata = response_metadata
         self._started_seconds = time.perf_counter()
         self.answer = answer
 
