@@ -139,6 +139,9 @@ def is_request_id(value: object) -> TypeGuard[RequestId]:
     return isinstance(value, str | int) and not isinstance(value, bool)
 
 
+_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def encode(message: JsonObject) -> str:
     """Write a message as one line of JSON that UTF-8 can carry.
 
@@ -147,7 +150,7 @@ def encode(message: JsonObject) -> str:
         TypeError: It holds an object that is not JSON at all.
         RecursionError: It is nested too deeply.
     """
-    text = json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = _encode(message)
     if text.isascii():
         return text
     try:

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from linkspan_session import life
@@ -109,6 +110,7 @@ class SessionDirectory:
         self._tasks = tasks
         self._streams = streams
         self._limits = limits
+        self._touch_every_millis = min(_TOUCH_EVERY_MILLIS, limits.ttl_millis // 4)
         self._now_millis = now_millis
         self._claimant = Claimant(store, lease, now_millis, probe)
         self._live: OrderedDict[SessionId, LiveSession] = OrderedDict()
@@ -208,7 +210,7 @@ class SessionDirectory:
             OverloadedError: There is no room for it in memory.
             DrainingError: This server is about to stop, and has let go of it.
         """
-        return _Use(lambda: self._take_up(session_id, principal, unreachable_owner))
+        return _Use(partial(self._take_up, session_id, principal, unreachable_owner))
 
     async def _take_up(
         self, session_id: SessionId, principal: Principal, unreachable_owner: str
@@ -222,19 +224,20 @@ class SessionDirectory:
                 live = await self._find_behind_door(session_id, principal, unreachable_owner)
         if not tell_found(live.since_seconds, owner_match=live.record.principal == principal):
             raise ForeignSessionError
-        live.users += 1
-        try:
-            await self._note_use(session_id, live)
-        except BaseException:
-            live.users -= 1
-            raise
-        return live
-
-    async def _note_use(self, session_id: SessionId, live: LiveSession) -> None:
-        """Note that a session is used; raises if by then it cannot be."""
         self._live.move_to_end(session_id)
         live.used_at = asyncio.get_running_loop().time()
         live.used_millis = self._now_millis()
+        live.users += 1
+        if live.ended or self._is_touch_due(live, live.used_millis):
+            try:
+                await self._note_use(session_id, live)
+            except BaseException:
+                live.users -= 1
+                raise
+        return live
+
+    async def _note_use(self, session_id: SessionId, live: LiveSession) -> None:
+        """Put on record that a session is used; raises if by then it cannot be."""
         if not live.ended:
             with suppress(SessionMovedError):  # it is not in memory then
                 await self.touch(live)
@@ -315,9 +318,7 @@ class SessionDirectory:
     async def touch(self, live: LiveSession) -> None:
         """Put on record that a session was used, as far as the store can be had."""
         now = self._now_millis()
-        every = min(_TOUCH_EVERY_MILLIS, self._limits.ttl_millis // 4)
-        # The clock may have been set back: then what is on record is of no use, either.
-        if 0 <= now - live.record.last_active_millis < every or live.record.handshake is None:
+        if not self._is_touch_due(live, now):
             return
         expires = now + self._limits.ttl_millis
         live.record = dataclasses.replace(
@@ -325,6 +326,13 @@ class SessionDirectory:
         )
         with suppress(StoreUnavailableError):
             await live.journal.commit(Changes(last_active_millis=now, expires_millis=expires))
+
+    def _is_touch_due(self, live: LiveSession, now_millis: int) -> bool:
+        """Tell whether what is on record about the use of a session is too old."""
+        if live.record.handshake is None:
+            return False
+        # The clock may have been set back: then what is on record is of no use, either.
+        return not 0 <= now_millis - live.record.last_active_millis < self._touch_every_millis
 
     async def sleep(self, live: LiveSession, *, shed: bool = False) -> bool:
         """Send a session to sleep if it is idle.

@@ -51,7 +51,8 @@ class Exchange:
         self.on_detach = on_detach
         self._max_buffered_bytes = max_buffered_bytes
         self._stall_seconds = stall_seconds
-        self._events: deque[HandleRequestResponse] = deque()
+        self._events: deque[tuple[HandleRequestResponse, int]] = deque()
+        """What is written and not yet read, each with its size in bytes of protobuf."""
         self._buffered_bytes = 0
         self._waiting: list[asyncio.Future[None]] = []
         """Who waits for a change: the reader for events, handlers for room."""
@@ -105,7 +106,8 @@ class Exchange:
         if event is not None:
             self._append(event)
         self._finished = True
-        self._tell()
+        if self._waiting:
+            self._tell()
 
     def fail(self, error: Exception) -> None:
         """End the stream with an error, which the reader gets after the events before it."""
@@ -136,9 +138,10 @@ class Exchange:
                     raise self._error
                 return None
             await self._change()
-        event = self._events.popleft()
-        self._buffered_bytes -= event.ByteSize()
-        self._tell()
+        event, size_bytes = self._events.popleft()
+        self._buffered_bytes -= size_bytes
+        if self._waiting:
+            self._tell()
         return event
 
     async def _change(self) -> None:
@@ -148,11 +151,10 @@ class Exchange:
 
     def _tell(self) -> None:
         """Wake whoever waits, to look anew."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for waiter in waiting:
-                if not waiter.done():
-                    waiter.set_result(None)
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _cut_off(self, reason: str) -> None:
         """End a stream whose reader does not keep up; on record, it can be resumed."""
@@ -161,9 +163,11 @@ class Exchange:
         self.finish()
 
     def _append(self, event: HandleRequestResponse) -> bool:
-        if not self.open:
+        if self._finished or self._detached:
             return False
-        self._events.append(event)
-        self._buffered_bytes += event.ByteSize()
-        self._tell()
+        size_bytes = event.ByteSize()
+        self._events.append((event, size_bytes))
+        self._buffered_bytes += size_bytes
+        if self._waiting:
+            self._tell()
         return True

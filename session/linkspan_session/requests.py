@@ -146,7 +146,7 @@ class Requests:
         else:
             stream = await _take_up(live, on_record, exchange, terms.attempt)
         closing = None
-        if live.resumption.priming and not quiet:
+        if not quiet and stream.resumption.priming:
             closing = Closing(stream.close_on_purpose, live.close_listening)
         task = self._start(live, request, stream, terms, closing)
         live.watch_call(stream, task, silent=quiet)

@@ -8,18 +8,19 @@ import binascii
 import logging
 import uuid
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 import grpc
 from opentelemetry import metrics
 
-from linkspan.session.v1 import session_pb2 as nouns
 from linkspan.session.v1 import session_service_pb2 as service
 from linkspan.session.v1.session_service_pb2_grpc import SessionServiceServicer
 from linkspan_contract import limits
 from linkspan_contract.status import make_status
 from linkspan_process.metrics.catalog import counter
 from linkspan_process.overload import LoadGate
+from linkspan_session.answers import HeaderPairs
 from linkspan_session.auditing import audit
 from linkspan_session.errors import (
     BusyError,
@@ -43,6 +44,12 @@ _refusals = counter(metrics.get_meter("linkspan.session"), REFUSALS)
 
 _MAX_MILLIS: Final = 2**53
 """More milliseconds than any clock shows, and few enough for any store."""
+
+_KNOWN_PRINCIPALS: Final = 256
+"""How many principals are kept that have been checked: the same come again and again."""
+
+_SURELY_SHORT_CHARS: Final = limits.MAX_HEADER_NAME_BYTES // 4
+"""A header is not too long if its name and value together have no more characters than this."""
 
 
 class SessionServicer(SessionServiceServicer):
@@ -69,7 +76,7 @@ class SessionServicer(SessionServiceServicer):
             self._refuse_if_busy()
             record, in_flight, created = await self._host.init(
                 _session_id(request.session_id),
-                _principal(request.principal),
+                _principal_of(request),
                 unreachable_owner=_node_id(request.unreachable_owner),
             )
             if created and audit.trail is not None:
@@ -154,7 +161,7 @@ class SessionServicer(SessionServiceServicer):
         request: service.HandleRequestRequest,
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> Exchange:
-        principal = _principal(request.principal)
+        principal = _principal_of(request)
         unreachable_owner = _node_id(request.unreachable_owner)
         attempt = _attempt(request.attempt)
         action = request.WhichOneof("action")
@@ -162,13 +169,14 @@ class SessionServicer(SessionServiceServicer):
         if action != "end" and not attempt.begun_before:
             self._refuse_if_busy()
         if action == "post":
-            _check_headers(request.post)
+            post = request.post
+            headers = _headers_of(post)
             return await self._host.post(
                 _session_id(request.session_id) if request.session_id else None,
                 principal,
-                request.post.message,
-                headers=tuple((header.name, header.value) for header in request.post.headers),
-                single_answer=request.post.single_answer,
+                post.message,
+                headers=headers,
+                single_answer=post.single_answer,
                 timeout_seconds=context.time_remaining(),
                 attempt=attempt,
                 unreachable_owner=unreachable_owner,
@@ -227,8 +235,13 @@ def _session_id(value: str) -> SessionId:
     return SessionId(value)
 
 
-def _principal(message: nouns.Principal) -> Principal:
-    fields = message.issuer, message.subject, message.resource
+def _principal_of(request: service.InitRequest | service.HandleRequestRequest) -> Principal:
+    message = request.principal
+    return _principal(message.issuer, message.subject, message.resource)
+
+
+@lru_cache(maxsize=_KNOWN_PRINCIPALS)
+def _principal(*fields: str) -> Principal:
     for value in fields:
         if limits.is_longer(value, limits.MAX_PRINCIPAL_FIELD_BYTES):
             raise InvalidRequestError(
@@ -253,14 +266,17 @@ def _attempt(message: service.Attempt) -> Attempt:
     return Attempt(message.key, message.begun_before, message.seen_event_id)
 
 
-def _check_headers(post: service.Post) -> None:
+def _headers_of(post: service.Post) -> HeaderPairs:
     if len(post.headers) > limits.MAX_HEADERS:
         raise InvalidRequestError(f"post.headers: more than {limits.MAX_HEADERS}")
-    for header in post.headers:
-        if limits.is_longer(header.name, limits.MAX_HEADER_NAME_BYTES) or limits.is_longer(
-            header.value, limits.MAX_HEADER_VALUE_BYTES
+    headers = tuple([(header.name, header.value) for header in post.headers])
+    for name, value in headers:
+        if len(name) + len(value) > _SURELY_SHORT_CHARS and (
+            limits.is_longer(name, limits.MAX_HEADER_NAME_BYTES)
+            or limits.is_longer(value, limits.MAX_HEADER_VALUE_BYTES)
         ):
             raise InvalidRequestError("post.headers: a name or value is too long")
+    return headers
 
 
 def _page_size(asked: int) -> int:

@@ -4,7 +4,7 @@ Above lies `requests`, which starts requests; below lie `live`, `session_data` a
 answer that says that something failed keeps nothing.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -41,8 +41,13 @@ class Settled:
             if self._storage.failure is not None:  # the SDK says no more than that a tool failed
                 raise self._storage.failure
             return None
-        writes = await self._storage.pending()
-        preferences = await self._new_preferences()
+        writes: Mapping[str, bytes | None] = {}
+        if self._storage.seal():
+            writes = await self._storage.pending()
+        scratch = scratch_of(self._live.connection)
+        preferences = None
+        if self._may_change_preferences(scratch):
+            preferences = await self._new_preferences(scratch)
         if not writes and preferences is None:
             return None
         self._sure = False
@@ -63,15 +68,15 @@ class Settled:
         if not self._sure:  # the store may have done it and not come to say so
             self._live.data.forget()
 
-    async def _new_preferences(self) -> Preferences | None:
+    def _may_change_preferences(self, scratch: str) -> bool:
+        before = self._live.record.preferences
+        return self._request.method in _PREFERRING or scratch != before.scratch_json
+
+    async def _new_preferences(self, scratch: str) -> Preferences | None:
         """Return the preferences as the request has left them; None if it has not changed them.
 
         Of two requests that change them at once, the second waits until the first is on record.
         """
-        scratch = scratch_of(self._live.connection)
-        before = self._live.record.preferences
-        if self._request.method not in _PREFERRING and scratch == before.scratch_json:
-            return None
         await self._live.preferences_turn.acquire()
         self._has_turn = True
         before = self._live.record.preferences

@@ -64,7 +64,7 @@ class EventStream:
         self.record = record
         self._journal = journal
         self._kept = True
-        self._resumption = resumption
+        self.resumption = resumption
         self._exchange = exchange
         self._sequence = record.last_sequence
         self._opened = opened
@@ -205,11 +205,11 @@ class EventStream:
             await self._exchange.send(self._opened_event(0, resumed=False))
 
     def _opened_event(self, sequence: int, *, resumed: bool) -> HandleRequestResponse:
-        resumable = self._resumption.priming and self._kept
+        resumable = self.resumption.priming and self._kept
         return HandleRequestResponse(
             stream_opened=StreamOpened(
                 event_id=event_id(self.record.stream_id, sequence) if resumable else "",
-                retry_millis=self._resumption.retry_millis if resumable else 0,
+                retry_millis=self.resumption.retry_millis if resumable else 0,
                 linked_traceparent=self.record.traceparent if resumed else "",
             )
         )

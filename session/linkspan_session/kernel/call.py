@@ -86,7 +86,7 @@ class Call(SessionOutbound):
         """
         super().__init__(outlet)
         self._request_id = request_id
-        self._progress_token = progress_token_from_params(params)
+        self._params = params
         self._closed = False
         self.headers = headers
         self.closing = closing
@@ -154,9 +154,10 @@ class Call(SessionOutbound):
         self, progress: float, total: float | None = None, message: str | None = None
     ) -> None:
         """Report progress, if the client gave a token for it."""
-        if self._progress_token is None:
+        token = progress_token_from_params(self._params)
+        if token is None:
             return
-        params: JsonObject = {"progressToken": self._progress_token, "progress": progress}
+        params: JsonObject = {"progressToken": token, "progress": progress}
         if total is not None:
             params["total"] = total
         if message is not None:

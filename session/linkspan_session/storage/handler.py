@@ -197,6 +197,11 @@ class HandlerStorage:
 
     # --- for the host ----------------------------------------------------------------------------
 
+    def seal(self) -> bool:
+        """Take the storage away from the handler; return whether there is something to commit."""
+        self._sealed = True
+        return bool(self._pending.by_key)
+
     async def pending(self) -> Mapping[str, bytes | None]:
         """Take the storage away from the handler; return what to commit, None deletes.
 
@@ -206,9 +211,8 @@ class HandlerStorage:
         Raises:
             StorageLimitError: Others have taken the room since it was written.
         """
-        self._sealed = True
         writes = self._pending.by_key
-        if writes:
+        if self.seal():
             await self._data.commits.acquire()
             self._holds_commits = True
             try:
