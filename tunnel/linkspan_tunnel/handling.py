@@ -61,13 +61,6 @@ class Handlers:
                 return handler
         return None
 
-    def find_named(self, call: ServerCall) -> "Handler | None":
-        """Return what handles a call."""
-        handler = self._registered.get(call.method)
-        if handler is not None:
-            return handler
-        return self.find(TunnelCallDetails(call.method, call.invocation_metadata()))
-
     async def find_through(
         self, details: grpc.HandlerCallDetails, index: int = 0
     ) -> "Handler | None":
@@ -121,11 +114,11 @@ def _failed(call: ServerCall, error: Exception) -> None:
 
 
 async def _run(call: ServerCall, handlers: Handlers) -> None:
+    details = TunnelCallDetails(call.method, call.invocation_metadata())
     if handlers.interceptors:
-        details = TunnelCallDetails(call.method, call.invocation_metadata())
         handler = await handlers.find_through(details)
     else:
-        handler = handlers.find_named(call)
+        handler = handlers.find(details)
     if handler is None:
         call.fail(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         return

@@ -40,10 +40,6 @@ def _kind_of(key: str) -> str:
     return "binary" if key.endswith("-bin") else "text"
 
 
-def _is_text(value: str) -> bool:
-    return value.isascii() and value.isprintable()
-
-
 def checked(metadata: Pairs | None) -> Entries:
     """Return what a caller wants to send, checked.
 
@@ -65,7 +61,7 @@ def _checked_entry(key: str, value: Value) -> Metadatum:
             raise TypeError(f"metadata of key {key!r}: bytes are needed, not {type(value)}")
         return Metadatum(key, value)
     text = value.decode("latin-1") if isinstance(value, bytes) else value
-    if not _is_text(text):
+    if not (text.isascii() and text.isprintable()):
         raise ValueError(f"metadata of key {key!r}: only printable ASCII can travel")
     return Metadatum(key, text)
 
@@ -100,7 +96,7 @@ def read(field: Iterable[tunnel_pb2.Metadatum], *, limit_bytes: int) -> Entries:
         value: Value
         if kind == "text":
             value = entry.text
-            if not _is_text(value):
+            if not (value.isascii() and value.isprintable()):
                 raise CallFailureError(Fault.BAD_METADATA)
         elif kind:
             value = entry.binary
