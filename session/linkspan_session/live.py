@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from opentelemetry.trace import get_current_span
@@ -140,8 +141,7 @@ class LiveSession:
     @property
     def resumption(self) -> Resumption:
         """What this session's client is told about coming back."""
-        priming = has_priming_events(self.connection.protocol_version)
-        return Resumption(priming, self._settings.retry_millis)
+        return _resumption(self.connection.protocol_version, self._settings.retry_millis)
 
     @property
     def idle(self) -> bool:
@@ -178,27 +178,25 @@ class LiveSession:
         self._streams.pop(stream.record.stream_id, None)
         stream.fail(SessionMovedError())
 
-    def watch_call(self, stream: EventStream, task: "asyncio.Task[None]", *, silent: bool) -> None:
+    def watch_call(self, stream: EventStream, *, silent: bool) -> None:
         """Let go of a call's stream when the call is over.
 
         Args:
             stream: The stream.
-            task: What runs the call.
             silent: Whether to leave the stream unopened, however long the call says nothing.
         """
+        loop = asyncio.get_running_loop()
         timer = None
         if not silent:
-            timer = asyncio.get_running_loop().call_later(
-                self._settings.open_after_seconds, self._open_silent, stream
-            )
+            timer = loop.call_later(self._settings.open_after_seconds, self._open_silent, stream)
 
-        def let_go(_: object) -> None:
+        def let_go() -> None:
             if timer is not None:
                 timer.cancel()
             self._streams.pop(stream.record.stream_id, None)
-            self.used_at = asyncio.get_running_loop().time()
+            self.used_at = loop.time()
 
-        task.add_done_callback(let_go)
+        stream.on_abort = let_go
 
     def stream_of(self, request_key: str) -> EventStream | None:
         """Find the stream of a request that runs here, by the request's key."""
@@ -343,6 +341,11 @@ class LiveSession:
 
     def _open_silent(self, stream: EventStream) -> None:
         self._tasks.create_task(_open_unless_moved(stream))
+
+
+@lru_cache(maxsize=64)
+def _resumption(protocol_version: str, retry_millis: int) -> Resumption:
+    return Resumption(has_priming_events(protocol_version), retry_millis)
 
 
 async def _open_unless_moved(stream: EventStream) -> None:

@@ -148,8 +148,8 @@ class Requests:
         closing = None
         if not quiet and stream.resumption.priming:
             closing = Closing(stream.close_on_purpose, live.close_listening)
-        task = self._start(live, request, stream, terms, closing)
-        live.watch_call(stream, task, silent=quiet)
+        live.watch_call(stream, silent=quiet)
+        self._start(live, request, stream, terms, closing)
 
     def answer_batch(
         self, live: LiveSession, requests: list[Request], exchange: Exchange, terms: Terms
@@ -178,14 +178,15 @@ class Requests:
         stream: AnswerStream,
         terms: Terms,
         closing: Closing | None = None,
-    ) -> "asyncio.Task[None]":
-        """Start a request of a session and return the task that runs it."""
+    ) -> None:
+        """Start a request of a session."""
         storage = HandlerStorage(live.data)
         settlement: Settlement = Settled(live, request, storage)
         if request.method == "initialize":
             known = live.record.handshake is not None and not terms.attempt.begun_before
             if live.initializing or known:
-                return self._tasks.create_task(_finish(stream, request, _ALREADY_INITIALIZED))
+                self._tasks.create_task(_finish(stream, request, _ALREADY_INITIALIZED))
+                return
             live.initializing = True
             settlement = SettledHandshake(live, storage, self._expires_millis(), self._end_session)
         set_subject(live.record.session_id, request.method)
@@ -198,14 +199,14 @@ class Requests:
             closing=closing,
         )
         with lending(HostingContext(terms.principal, self._task_runner, storage)):
-            return live.calls.start(
+            live.calls.start(
                 request,
                 call,
                 stream,
                 self._hosted.answer(live.connection, call, request),
                 timeout_seconds=terms.timeout_seconds,
                 settlement=settlement,
-            ).task
+            )
 
     async def _is_harmless(self, live: LiveSession | None, request: Request) -> bool:
         """Tell whether a request may run twice."""
@@ -276,6 +277,8 @@ async def _finish(stream: AnswerStream, request: Request, answer: Failed) -> Non
         await stream.finish(answer_event(request.id, answer))
     except SessionError as error:
         stream.fail(error)
+    finally:
+        stream.abort()
 
 
 async def _give_up(

@@ -70,6 +70,8 @@ class EventStream:
         self._opened = opened
         self._over = False
         self._turn = asyncio.Lock()
+        self.on_abort = nothing
+        """Called when nothing writes to it any more, because its call is over."""
 
     @property
     def over(self) -> bool:
@@ -106,6 +108,9 @@ class EventStream:
         One that did is on record with what it changed, and so is one that nobody is there to read:
         a request that is sent again gets it.
         """
+        if changes is None and not self._opened and self.has_reader and not self._turn.locked():
+            self._end(event)
+            return
         async with self._turn:
             wanted = changes is not None or not self.has_reader
             if self._opened or (wanted and self.record.request_key):
@@ -114,9 +119,13 @@ class EventStream:
                 await self._journal.commit(changes)
             if changes is not None:
                 committed()
-            self._over = True
-            if self._exchange is not None:
-                self._exchange.finish(event)
+            self._end(event)
+
+    def _end(self, event: HandleRequestResponse) -> None:
+        """Hand the answer to the reader of the moment, if there is one."""
+        self._over = True
+        if self._exchange is not None:
+            self._exchange.finish(event)
 
     def fail(self, error: Exception) -> None:
         """See `AnswerStream.fail`."""
@@ -128,6 +137,7 @@ class EventStream:
         """See `AnswerStream.abort`."""
         self._over = True
         self.close_reader()
+        self.on_abort()
 
     def close_reader(self) -> None:
         """End what the reader of the moment reads; the stream goes on (SEP-1699)."""

@@ -122,12 +122,12 @@ async def _run(call: ServerCall, handlers: Handlers) -> None:
     if handler is None:
         call.fail(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         return
-    call.prepare(handler.request_deserializer, handler.response_serializer)
+    deserialize = handler.request_deserializer
+    call.prepare(deserialize, handler.response_serializer)
     if handler.request_streaming:
         request: Any = _Requests(call)
     else:
         data = await call.only_data()
-        deserialize = handler.request_deserializer
         request = data if deserialize is None else deserialize(data)
     if handler.response_streaming:
         method = handler.stream_stream if handler.request_streaming else handler.unary_stream

@@ -68,6 +68,8 @@ def _checked_entry(key: str, value: Value) -> Metadatum:
 
 def size_bytes(entries: Entries) -> int:
     """Return how large metadata are, as `Settings.max_metadata_bytes` counts."""
+    if not entries:
+        return 0
     return sum([len(key) + len(value) + ENTRY_BYTES for key, value in entries])
 
 

@@ -138,7 +138,10 @@ class Outbox(Generic[Batch]):
         """
         if batch_number != self.filling or self._size + size_bytes > BATCH_BYTES:
             return False
-        self.room(size_bytes - FRAME_BYTES)
+        self._size += size_bytes
+        if not self._awake:
+            self._awake = True
+            self._wake()
         return True
 
     def fits(self, outbound: Outbound, size_bytes: int) -> bool:

@@ -236,7 +236,7 @@ class ServerCall(grpc.aio.ServicerContext[Any, Any]):
             CallFailureError: There is none, or more than one.
         """
         self.inbound.single = True
-        data = await self.next_data()
+        data = self._carrier.pop(self) if self.inbound.messages else await self.next_data()
         if data is None:
             raise CallFailureError(Fault.NO_MESSAGE)
         self.inbound.close_behind()

@@ -65,6 +65,7 @@ class ServerTunnel:
         self._client = client
         self._context = context
         self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
         self._deadlines = Deadlines(self._loop)
         self._writer = Writer(OpenResponse)
         self._outbox = self._writer.outbox
@@ -128,10 +129,6 @@ class ServerTunnel:
 
     # --- what calls ask for -----------------------------------------------------------------------
 
-    def now(self) -> float:
-        """Return the time of the loop."""
-        return self._loop.time()
-
     def want(self, call: ServerCall) -> None:
         """Note that a handler waits for the next message of its call."""
         self._intake.want(call.call_id, call.inbound)
@@ -146,7 +143,8 @@ class ServerTunnel:
         frames = outbox.room(metadata.size_bytes(headers), can_wait=True).frames
         call.last_frame = frame = frames.add(call_id=call.call_id, headers=True)
         call.last_batch = outbox.filling
-        metadata.put(headers, frame.metadata.add)
+        if headers:
+            metadata.put(headers, frame.metadata.add)
 
     def send(self, call: ServerCall, data: bytes) -> "asyncio.Future[None] | None":
         """Send a message of a call; return what is done once it has left, or None if it has."""
