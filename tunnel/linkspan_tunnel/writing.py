@@ -54,7 +54,8 @@ class Writer(Generic[Batch]):
 
     def _lose_patience(self) -> None:
         self._patience = None
-        self._wake()
+        if self.outbox.has_work():  # else it has found company and left
+            self._wake()
 
     def _wake(self) -> None:
         waiting = self._waiting
