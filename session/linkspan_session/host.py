@@ -293,10 +293,10 @@ class SessionHost:
         self, live: LiveSession, parsed: Envelope | Batch, exchange: Exchange, terms: Terms
     ) -> None:
         match parsed:
-            case Batch():
-                await self._post_batch(live, parsed, exchange, terms)
             case Request():
                 await self._requests.answer(live, parsed, exchange, terms)
+            case Batch():
+                await self._post_batch(live, parsed, exchange, terms)
             case _:
                 linked_traceparent = await self._hearing.take(
                     live,

@@ -131,7 +131,9 @@ class LiveSession:
         self._tasks = tasks
         self._settings = settings
         self._now_millis = now_millis
-        self._streams: dict[str, EventStream] = {}
+        self._answers: set[EventStream] = set()
+        """The streams of calls that run, and of none else."""
+        self._listening: EventStream | None = None
         self._never_listened = False
         if record.handshake is None:
             self.connection = hosted.connect(record.session_id, self)
@@ -161,21 +163,28 @@ class LiveSession:
     def open_call(self, request: Request, request_key: str, exchange: Exchange) -> EventStream:
         """Make the stream of a request's answer; it is on record once it is needed."""
         here = get_current_span().get_span_context()
-        traceparent = ""
-        if here.is_valid:
-            traceparent = format_traceparent(here.trace_id, here.span_id, here.trace_flags)
-        record = call_stream_record(
-            self.record.session_id, request.id, request_key, traceparent, self._now_millis()
-        )
-        return self._keep(EventStream(self.journal, record, self.resumption, exchange))
+
+        def describe() -> StreamRecord:
+            traceparent = ""
+            if here.is_valid:
+                traceparent = format_traceparent(here.trace_id, here.span_id, here.trace_flags)
+            return call_stream_record(
+                self.record.session_id, request.id, request_key, traceparent, self._now_millis()
+            )
+
+        stream = EventStream(self.journal, describe, self.resumption, exchange)
+        self._answers.add(stream)
+        return stream
 
     def take_up(self, record: StreamRecord) -> EventStream:
         """Make the stream of a request that began in another process, to go on with it."""
-        return self._keep(EventStream(self.journal, record, self.resumption, None, opened=True))
+        stream = EventStream(self.journal, record, self.resumption, None, opened=True)
+        self._answers.add(stream)
+        return stream
 
     def drop(self, stream: EventStream) -> None:
         """Let go of a call's stream that nothing will write to; who reads it is to ask again."""
-        self._streams.pop(stream.record.stream_id, None)
+        self._answers.discard(stream)
         stream.fail(SessionMovedError())
 
     def watch_call(self, stream: EventStream, *, silent: bool) -> None:
@@ -193,7 +202,7 @@ class LiveSession:
         def let_go() -> None:
             if timer is not None:
                 timer.cancel()
-            self._streams.pop(stream.record.stream_id, None)
+            self._answers.discard(stream)
             self.used_at = loop.time()
 
         stream.on_abort = let_go
@@ -202,14 +211,17 @@ class LiveSession:
         """Find the stream of a request that runs here, by the request's key."""
         if not request_key:
             return None
-        for stream in self._streams.values():
+        for stream in self._answers:
             if stream.record.request_key == request_key and not stream.over:
                 return stream
         return None
 
-    def _keep(self, stream: EventStream) -> EventStream:
-        self._streams[stream.record.stream_id] = stream
-        return stream
+    def _stream_named(self, stream_id: str) -> EventStream | None:
+        """Find a stream of a request that runs here, by its name on record."""
+        for stream in self._answers:
+            if stream.opened and stream.record.stream_id == stream_id:
+                return stream
+        return None
 
     async def resume(self, event_id: str, exchange: Exchange) -> None:
         """Let a client that comes back read on behind the last event that it saw.
@@ -221,7 +233,7 @@ class LiveSession:
         if stream_id == listening_stream_id(self.record.session_id):
             stream = await self._listening_stream(create=False)
         else:
-            stream = self._streams.get(stream_id)
+            stream = self._stream_named(stream_id)
         if stream is not None:
             await stream.attach(exchange, after=sequence)
             if self.ended:  # or was lost, meanwhile
@@ -252,8 +264,7 @@ class LiveSession:
     @property
     def can_ask(self) -> bool:
         """See `Outlet.can_ask`."""
-        stream = self._streams.get(listening_stream_id(self.record.session_id))
-        return stream is not None and stream.has_reader
+        return self._listening is not None and self._listening.has_reader
 
     async def tell(self, method: str, params: Mapping[str, Any] | None) -> None:
         """See `Outlet.tell`; goes out on the listening stream, which is cut if it lags behind."""
@@ -283,9 +294,8 @@ class LiveSession:
 
     def stop_listening(self) -> None:
         """End what reads the listening stream, if anybody does."""
-        stream = self._streams.get(listening_stream_id(self.record.session_id))
-        if stream is not None:
-            stream.close_reader()
+        if self._listening is not None:
+            self._listening.close_reader()
 
     async def close_listening(self) -> None:
         """End what reads the listening stream because a handler wants it so (SEP-1699)."""
@@ -293,15 +303,17 @@ class LiveSession:
 
     def hand_over_listening(self, error: SessionError) -> None:
         """End what reads the listening stream so that its worker opens it again elsewhere."""
-        stream = self._streams.pop(listening_stream_id(self.record.session_id), None)
+        stream, self._listening = self._listening, None
         if stream is not None:
             stream.fail(error)
 
     def end(self) -> None:
         """Stop all there is of it: calls are answered, streams end, waits are over."""
         self.ended = True
-        for stream in self._streams.values():
+        for stream in self._answers:
             stream.forget()
+        if self._listening is not None:
+            self._listening.forget()
         self.calls.stop_all(SESSION_ENDED)
         self.asks.give_up()
         self.stop_listening()
@@ -322,22 +334,22 @@ class LiveSession:
 
     async def _listening_stream(self, *, create: bool) -> EventStream | None:
         """Find the listening stream; None if the client has never listened, unless to create it."""
-        session_id = self.record.session_id
-        stream_id = listening_stream_id(session_id)
-        if stream_id in self._streams:
-            return self._streams[stream_id]
+        if self._listening is not None:
+            return self._listening
         if self._never_listened and not create:
             return None
+        session_id = self.record.session_id
         if create:
             opener = inject_into_fields().get("traceparent", "")
             described = listening_stream_record(session_id, opener, self._now_millis())
             await self.journal.commit(Changes(streams=(described,)))
-        record = await self.journal.get_stream(stream_id)
+        record = await self.journal.get_stream(listening_stream_id(session_id))
         if record is None:
             self._never_listened = True
             return None
-        stream = EventStream(self.journal, record, self.resumption, None, opened=True)
-        return self._streams.setdefault(stream_id, stream)
+        if self._listening is None:  # or somebody else has been faster
+            self._listening = EventStream(self.journal, record, self.resumption, None, opened=True)
+        return self._listening
 
     def _open_silent(self, stream: EventStream) -> None:
         self._tasks.create_task(_open_unless_moved(stream))

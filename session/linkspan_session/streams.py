@@ -46,7 +46,7 @@ class EventStream:
     def __init__(
         self,
         journal: Journal,
-        record: StreamRecord,
+        record: StreamRecord | Callable[[], StreamRecord],
         resumption: Resumption,
         exchange: Exchange | None,
         *,
@@ -56,22 +56,35 @@ class EventStream:
 
         Args:
             journal: Where events are on record.
-            record: What is known of the stream; with `last_sequence`, if it was there before.
+            record: What is known of the stream; with `last_sequence`, if it was there before. Of one
+                that is new, what tells that: most end without being put on record.
             resumption: What clients are told about coming back.
             exchange: The first reader, if there is one.
             opened: Whether the stream is on record already.
         """
-        self.record = record
+        self._record = record
         self._journal = journal
         self._kept = True
         self.resumption = resumption
         self._exchange = exchange
-        self._sequence = record.last_sequence
+        self._sequence = record.last_sequence if isinstance(record, StreamRecord) else 0
         self._opened = opened
         self._over = False
         self._turn = asyncio.Lock()
         self.on_abort = nothing
         """Called when nothing writes to it any more, because its call is over."""
+
+    @property
+    def record(self) -> StreamRecord:
+        """What is on record of it, or will be once it is needed."""
+        if not isinstance(self._record, StreamRecord):
+            self._record = self._record()
+        return self._record
+
+    @property
+    def opened(self) -> bool:
+        """Whether it is on record."""
+        return self._opened
 
     @property
     def over(self) -> bool:

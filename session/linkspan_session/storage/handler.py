@@ -273,9 +273,11 @@ class HandlerStorage:
         self._pending.drop(writes)  # else the answer would write what is older than the block's
 
     def _end(self) -> None:
-        self._let_others_commit()
+        if self._holds_commits:
+            self._let_others_commit()
         self._sealed = self._over = True
-        if not self._committing:  # else the transaction lets the others in when it is on record
+        # Else the transaction lets the others in when it is on record.
+        if self._holds_transactions and not self._committing:
             self._let_others_in()
 
     # --- views -----------------------------------------------------------------------------------
