@@ -1,5 +1,6 @@
 """Handlers are the same kind of callable with a watch on them, and the same object without."""
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
@@ -8,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from linkspan_propagation.handlers import watched
+from linkspan_propagation.handlers import Watches, watched
 
 
 class Servicer:
@@ -90,3 +91,49 @@ def test_a_handler_without_a_method_is_left_to_grpc() -> None:
 def test_an_async_generator_for_one_response_is_left_to_grpc() -> None:
     method = Servicer().generator
     assert watched(handler("unary_unary", method), Nobody()).unary_unary == method
+
+
+class Hearing(Nobody):
+    """An observer that keeps what came out of its RPC."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def failed(self, error: BaseException) -> None:
+        self.heard.append(str(error))
+
+
+def test_calls_of_one_method_at_once_are_each_heard_by_their_own_observer() -> None:
+    async def scenario() -> None:
+        together = asyncio.Barrier(2)
+
+        async def fail(request: Any, context: Any) -> bytes:
+            del context
+            await together.wait()
+            raise ValueError(request)
+
+        def refuse(message: Any) -> Any:
+            raise ValueError(f"unread {message}")
+
+        watches = Watches()
+        make: Callable[..., Any] = grpc.unary_unary_rpc_method_handler
+        bare = make(fail, request_deserializer=refuse)
+        handlers: list[Any] = []
+
+        async def call(name: str) -> list[str]:
+            observer = Hearing()
+            watching: Any = watches.watched("/s/m", bare, observer)
+            handlers.append(watching)
+            with pytest.raises(ValueError, match=name):
+                await watching.unary_unary(name, None)
+            with pytest.raises(ValueError, match=name):
+                watching.request_deserializer(name)
+            return observer.heard
+
+        async with asyncio.TaskGroup() as tasks:
+            one, other = tasks.create_task(call("one")), tasks.create_task(call("other"))
+        assert one.result() == ["one", "unread one"]
+        assert other.result() == ["other", "unread other"]
+        assert handlers[0] is handlers[1], "it is wrapped once"
+
+    asyncio.run(scenario())

@@ -277,3 +277,25 @@ def test_a_batch_ends_with_its_last_answer(tmp_path: Path) -> None:
 def test_what_is_no_event_id_is_unknown(text: str) -> None:
     with pytest.raises(EventUnknownError):
         parse_event_id(text)
+
+
+def test_a_stream_is_described_when_it_goes_on_record_and_not_before(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        described: list[StreamRecord] = []
+
+        def describe() -> StreamRecord:
+            described.append(desk.record)
+            return desk.record
+
+        exchange = Exchange()
+        quick = EventStream(desk.log, describe, PRIMED, exchange)
+        await quick.finish(done())
+        assert await read(exchange) == ["message"]
+        assert described == []
+        slow = EventStream(desk.log, describe, PRIMED, Exchange())
+        await slow.open()
+        await slow.finish(done())
+        assert await desk.kept() == [1]
+        assert described == [desk.record]
+
+    run(tmp_path, scenario)
