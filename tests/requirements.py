@@ -594,6 +594,11 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
         _OPERATING,
     ),
     (
+        "session.lifetime",
+        "A session whose lifetime is over expires, however it is used; what runs then may end.",
+        _LIMITS,
+    ),
+    (
         "session.reasons",
         "Unknown, ended and expired are told apart, by the session's own client only.",
         _SESSIONS,

@@ -183,6 +183,11 @@ def parse_long_seconds(text: str) -> float:
     return _seconds(text, 3650, "ten years")
 
 
+def parse_optional_long_seconds(text: str) -> float | None:
+    """Take a positive number of seconds, at most ten years, or nothing for none."""
+    return parse_long_seconds(text) if text else None
+
+
 def _seconds(text: str, max_days: int, max_name: str) -> float:
     try:
         seconds = float(text)

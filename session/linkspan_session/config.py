@@ -12,6 +12,7 @@ from linkspan_process.settings import (
     parse_choice,
     parse_count,
     parse_long_seconds,
+    parse_optional_long_seconds,
     parse_path,
     parse_port,
     parse_seconds,
@@ -81,6 +82,13 @@ class _ServingConfig:
         24 * 3600.0,
         parse=parse_long_seconds,
         help="how long a session may be unused before it expires, in seconds",
+        metavar="SECONDS",
+    )
+    session_lifetime: float | None = setting(
+        None,
+        parse=parse_optional_long_seconds,
+        help="how long a session may be used at all before it expires, in seconds; what runs then "
+        "may end",
         metavar="SECONDS",
     )
     max_live: int = setting(

@@ -13,7 +13,6 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -31,12 +30,14 @@ from linkspan_session.errors import (
     SessionIdTakenError,
     SessionMovedError,
     SessionNotFoundError,
+    SessionTooOldError,
     StoreUnavailableError,
 )
 from linkspan_session.kernel import HostedServer
 from linkspan_session.lease import Lease
 from linkspan_session.live import LiveSession, StreamSettings
 from linkspan_session.probing import Probe
+from linkspan_session.session_limits import SessionLimits
 from linkspan_session.session_spans import is_match, restoring, tell_found
 from linkspan_session.store import (
     Changes,
@@ -56,23 +57,6 @@ _TOUCH_EVERY_MILLIS: Final = 60_000
 
 _SCAN: Final = 1000
 """How many sessions to look at for one that can make room."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """How long sessions live and how many there may be.
-
-    Attributes:
-        ttl_millis: How long a session may be unused before it expires, in milliseconds.
-        max_of_principal: How many sessions one principal may have on record.
-        max_live: How many sessions may be in memory.
-        max_storage_bytes: How much the storage of one session may hold, in bytes.
-    """
-
-    ttl_millis: int = 24 * 3600 * 1000
-    max_of_principal: int = 1_000_000
-    max_live: int = 10_000
-    max_storage_bytes: int = 4 * 1024 * 1024
 
 
 class SessionDirectory:
@@ -175,7 +159,9 @@ class SessionDirectory:
                 handshake=None,
                 created_millis=now,
                 last_active_millis=now,
-                expires_millis=now + min(self._limits.ttl_millis, life.MAX_CREATED_MILLIS),
+                expires_millis=min(
+                    self._limits.expires_millis(now, now), now + life.MAX_CREATED_MILLIS
+                ),
                 owner=self._lease.node,
             )
             existing = await self._store.create(
@@ -204,7 +190,7 @@ class SessionDirectory:
         Raises:
             SessionNotFoundError: There is none, or it is another principal's.
             SessionEndedError: It was ended.
-            SessionExpiredError: It expired.
+            SessionExpiredError: It expired, or its lifetime is over.
             SessionElsewhereError: Another session server owns it, or should.
             OwnerUnreachableError: Its owner is silent, and its lease did not end in time.
             OverloadedError: There is no room for it in memory.
@@ -224,11 +210,14 @@ class SessionDirectory:
                 live = await self._find_behind_door(session_id, principal, unreachable_owner)
         if not tell_found(live.since_seconds, owner_match=live.record.principal == principal):
             raise ForeignSessionError
+        now = self._now_millis()
+        if now >= live.ends_millis:
+            raise SessionTooOldError
         self._live.move_to_end(session_id)
         live.used_at = asyncio.get_running_loop().time()
-        live.used_millis = self._now_millis()
+        live.used_millis = now
         live.users += 1
-        if live.ended or self._is_touch_due(live, live.used_millis):
+        if live.ended or self._is_touch_due(live, now):
             try:
                 await self._note_use(session_id, live)
             except BaseException:
@@ -264,6 +253,9 @@ class SessionDirectory:
             raise SessionNotFoundError
         if not is_match(owner_match=found.record.principal == principal):
             raise ForeignSessionError
+        ends = self._limits.ends_millis(found.record.created_millis)
+        if found.record.closed is not Closed.ENDED and self._now_millis() >= ends:
+            raise SessionTooOldError  # whoever has it; it need not wake for that
         if live is not None and self._live.get(session_id) is live:
             if found.record.owner == live.record.owner and found.record.epoch == live.record.epoch:
                 live.doubtful = self._lease.lapses != lapses
@@ -303,6 +295,7 @@ class SessionDirectory:
             self._streams,
             self._now_millis,
             max_storage_bytes=self._limits.max_storage_bytes,
+            ends_millis=self._limits.ends_millis(record.created_millis),
             on_lost=self._lose,
         )
 
@@ -320,7 +313,7 @@ class SessionDirectory:
         now = self._now_millis()
         if not self._is_touch_due(live, now):
             return
-        expires = now + self._limits.ttl_millis
+        expires = self._limits.expires_millis(live.record.created_millis, now)
         live.record = dataclasses.replace(
             live.record, last_active_millis=now, expires_millis=expires
         )
@@ -407,12 +400,22 @@ class SessionDirectory:
 
     async def end(self, live: LiveSession) -> None:
         """End a session, to the end even if its caller goes away in between."""
-        ending = self._tasks.create_task(self._end_whole(live))
+        ending = self._tasks.create_task(self._end_whole(live, Closed.ENDED))
         failure = await asyncio.shield(ending)
         if failure is not None:
             raise failure
 
-    async def _end_whole(self, live: LiveSession) -> SessionError | None:
+    async def expire(self, live: LiveSession) -> bool:
+        """Close a session whose lifetime is over, unless something runs in it; tells whether it is.
+
+        Who listens runs nothing, and is cut off.
+        """
+        if self._now_millis() < live.ends_millis or not live.unused or live.ended:
+            return False
+        ending = self._tasks.create_task(self._end_whole(live, Closed.EXPIRED))
+        return await asyncio.shield(ending) is None
+
+    async def _end_whole(self, live: LiveSession, how: Closed) -> SessionError | None:
         """End a session; it stays findable, as ended, until that is on record.
 
         Returns:
@@ -424,16 +427,14 @@ class SessionDirectory:
             life.KEEP_CLOSED_MILLIS if known else life.MAX_CREATED_MILLIS
         )
         try:
-            await live.journal.commit(Changes(closed=Closed.ENDED, expires_millis=keep_until))
+            await live.journal.commit(Changes(closed=how, expires_millis=keep_until))
         except SessionMovedError as error:
             return error
         except SessionError as error:
             live.ended = False
             return error
         live.end()
-        tallies.end(live.record)
-        if audit.trail is not None:
-            audit.ended(live.record)
+        _tell_end(live.record, how)
         if self._live.get(live.record.session_id) is live:
             del self._live[live.record.session_id]
         await self._hosted.disconnect(live.connection)
@@ -460,6 +461,20 @@ class SessionDirectory:
     def _doubt_all(self) -> None:
         for live in self._live.values():
             live.doubtful = True
+
+
+def _tell_end(record: SessionRecord, how: Closed) -> None:
+    """Count a session that this server has closed, and tell the audit trail."""
+    if how is Closed.ENDED:
+        tallies.end(record)
+    else:
+        tallies.swept += 1
+    if audit.trail is None:
+        return
+    if how is Closed.ENDED:
+        audit.ended(record)
+    else:
+        audit.expired(record.session_id, record)
 
 
 class _Use(AbstractAsyncContextManager[LiveSession]):

@@ -6,6 +6,7 @@
     │   └── ForeignSessionError  another principal's; looks the same to whoever calls
     ├── SessionEndedError        its client, or an operator, ended it
     ├── SessionExpiredError      it was not used for too long
+    │   └── SessionTooOldError   or its lifetime is over
     ├── SessionIdTakenError      Init of an id that another principal has
     ├── SessionElsewhereError    another session server owns it, or should
     ├── SessionMovedError        another one has taken it over while the call ran
@@ -76,6 +77,13 @@ class SessionExpiredError(SessionError):
 
     def __init__(self) -> None:
         super().__init__("Session not found: it was not used for too long; start a new one")
+
+
+class SessionTooOldError(SessionExpiredError):
+    """The session's lifetime is over, however much it was used."""
+
+    def __init__(self) -> None:
+        SessionError.__init__(self, "Session not found: its lifetime is over; start a new one")
 
 
 class SessionElsewhereError(SessionError):

@@ -24,7 +24,7 @@ from linkspan_contract.envelope import (
 )
 from linkspan_session import life
 from linkspan_session.answers import HeaderPairs
-from linkspan_session.directory import SessionDirectory, SessionLimits
+from linkspan_session.directory import SessionDirectory
 from linkspan_session.errors import (
     DrainingError,
     InvalidRequestError,
@@ -41,6 +41,7 @@ from linkspan_session.live import LiveSession, StreamSettings
 from linkspan_session.overview import Overview
 from linkspan_session.probing import Probe
 from linkspan_session.requests import Attempt, Requests, Terms
+from linkspan_session.session_limits import SessionLimits
 from linkspan_session.store import Found, Principal, SessionId, SessionRecord, SessionStore
 from linkspan_session.tasks.runner import TaskRunner
 
@@ -106,7 +107,9 @@ class SessionHost:
             tasks,
             task_runner=task_runner,
             max_in_flight=max_requests,
-            expires_millis=lambda: now_millis() + limits.ttl_millis,
+            expires_millis=lambda record: limits.expires_millis(
+                record.created_millis, now_millis()
+            ),
             end_session=lambda live: self.sessions.end(live),  # noqa: PLW0108 - made below
         )
         self.sessions: Final = SessionDirectory(

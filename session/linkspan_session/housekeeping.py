@@ -94,10 +94,14 @@ class Housekeeping:
             self._weighed = self._lease.peers
             self._too_many = excess(self._lease.node, self._weighed)
         with chore(SLEEP) as done:
+            now_millis = self._now_millis()
             for live in self._sessions.live():
                 if not self._lease.store_answers:  # each would wait for it in turn
                     return
-                await self._tend_one(live, now - live.used_at, done)
+                if now_millis >= live.ends_millis and await self._sessions.expire(live):
+                    done[_SWEPT] += 1
+                else:
+                    await self._tend_one(live, now - live.used_at, done)
 
     async def _tend_one(self, live: LiveSession, idle_seconds: float, done: Counter[str]) -> None:
         if not live.idle:

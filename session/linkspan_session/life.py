@@ -37,7 +37,7 @@ class State(StrEnum):
     ENDED = "ended"
     """Its client, or an operator, ended it."""
     EXPIRED = "expired"
-    """It was not used for too long."""
+    """It was not used for too long, or its lifetime was over."""
 
 
 class Event(StrEnum):

@@ -89,6 +89,7 @@ class LiveSession:
         now_millis: Callable[[], int],
         *,
         max_storage_bytes: int,
+        ends_millis: int,
         on_lost: Callable[["LiveSession"], None],
     ) -> None:
         """Build a session from its record.
@@ -101,6 +102,7 @@ class LiveSession:
             settings: How streams behave.
             now_millis: The wall clock, in milliseconds since the Unix epoch.
             max_storage_bytes: How much its storage may hold.
+            ends_millis: From when on nobody may use it, in milliseconds since the Unix epoch.
             on_lost: Called once, when another session server turns out to own it.
         """
         self.record = record
@@ -122,6 +124,7 @@ class LiveSession:
         self.initializing = False
         self.users = 0
         """How many do something with it right now that is not one of its calls."""
+        self.ends_millis = ends_millis
         self.used_millis = record.last_active_millis
         """When it was last used, in milliseconds since the Unix epoch."""
         self.used_at = 0.0

@@ -38,7 +38,7 @@ from linkspan_session.retries import (
 )
 from linkspan_session.settling import Settled, SettledHandshake
 from linkspan_session.storage.handler import HandlerStorage
-from linkspan_session.store import Principal, StreamRecord
+from linkspan_session.store import Principal, SessionRecord, StreamRecord
 from linkspan_session.stream_ids import parse_event_id
 from linkspan_session.streams import EventStream
 from linkspan_session.subject import set_subject
@@ -88,7 +88,7 @@ class Requests:
         *,
         task_runner: TaskRunner,
         max_in_flight: int,
-        expires_millis: Callable[[], int],
+        expires_millis: Callable[[SessionRecord], int],
         end_session: Callable[[LiveSession], Awaitable[None]],
     ) -> None:
         """Begin with none.
@@ -188,7 +188,8 @@ class Requests:
                 self._tasks.create_task(_finish(stream, request, _ALREADY_INITIALIZED))
                 return
             live.initializing = True
-            settlement = SettledHandshake(live, storage, self._expires_millis(), self._end_session)
+            expires = self._expires_millis(live.record)
+            settlement = SettledHandshake(live, storage, expires, self._end_session)
         set_subject(live.record.session_id, request.method)
         outlet = SilentOutlet(stream) if terms.single_answer else CallOutlet(stream, live.asks)
         call = Call(

@@ -22,7 +22,6 @@ from linkspan_process.tls.watching import TlsFiles
 from linkspan_process.unix_sockets import is_unix
 from linkspan_session.auditing import audit
 from linkspan_session.config import SessionConfig
-from linkspan_session.directory import SessionLimits
 from linkspan_session.errors import StoreUnavailableError
 from linkspan_session.grpc_front import GrpcFront
 from linkspan_session.host import SessionHost
@@ -40,6 +39,7 @@ from linkspan_session.live import StreamSettings
 from linkspan_session.loading import load_app
 from linkspan_session.measuring import Measures
 from linkspan_session.probing import probe
+from linkspan_session.session_limits import UNLIMITED_MILLIS, SessionLimits
 from linkspan_session.store import NodeId, Store, open_store
 from linkspan_session.tasks.ledger import TaskLedger
 from linkspan_session.tasks.listening import guard_listening
@@ -136,6 +136,10 @@ async def _serve_sessions(
         ),
         limits=SessionLimits(
             ttl_millis=round(config.session_ttl * 1000),
+            lifetime_millis=UNLIMITED_MILLIS
+            if config.session_lifetime is None
+            else round(config.session_lifetime * 1000),
+            request_millis=round(config.request_timeout * 1000),
             max_of_principal=config.max_sessions,
             max_live=config.max_live,
             max_storage_bytes=config.max_storage,

@@ -25,7 +25,7 @@ _MEANINGS: Final = {
     "live": "a session server has it in memory",
     "asleep": "on record only; the next request wakes it",
     "ended": "its client, or an operator, ended it",
-    "expired": "it was not used for too long",
+    "expired": "it was not used for too long, or its lifetime was over",
 }
 
 

@@ -27,12 +27,13 @@ from tests.support.waiting import PATIENCE_SECONDS
 from linkspan_contract.envelope import JsonObject, Request
 from linkspan_session.answer_streams import PlainStream
 from linkspan_session.answers import Result
-from linkspan_session.directory import SessionDirectory, SessionLimits
+from linkspan_session.directory import SessionDirectory
 from linkspan_session.exchange import Exchange
 from linkspan_session.kernel import Call, HostedServer, handshake_of, hosting
 from linkspan_session.lease import Lease
 from linkspan_session.live import LiveSession, StreamSettings
 from linkspan_session.outlets import SilentOutlet
+from linkspan_session.session_limits import SessionLimits
 from linkspan_session.settling import Settled
 from linkspan_session.storage.handler import HandlerStorage
 from linkspan_session.store import (
@@ -255,7 +256,7 @@ class SessionServer:
         assert isinstance(await self.ask(live, "initialize", INITIALIZE), Result)
         handshake = handshake_of(live.connection)
         assert handshake is not None
-        expires = record.created_millis + self.limits.ttl_millis
+        expires = self.limits.expires_millis(record.created_millis, record.created_millis)
         await live.journal.commit(Changes(handshake=handshake, expires_millis=expires))
         live.record = dataclasses.replace(live.record, handshake=handshake, expires_millis=expires)
         return live

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from tests.unit.session.session_servers import ADA, BOB, LEASE_SECONDS, Fleet, asleep, run, until
 
-from linkspan_session.directory import SessionLimits
 from linkspan_session.errors import (
     SessionElsewhereError,
     SessionEndedError,
@@ -20,6 +19,7 @@ from linkspan_session.errors import (
     TooManySessionsError,
 )
 from linkspan_session.life import KEEP_CLOSED_MILLIS
+from linkspan_session.session_limits import SessionLimits
 from linkspan_session.store import NOBODY, Changes, Closed, SessionId
 
 S = SessionId("s")

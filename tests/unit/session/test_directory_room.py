@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tests.unit.session.session_servers import ADA, Fleet, asleep, run
 
-from linkspan_session.directory import SessionLimits
 from linkspan_session.errors import OverloadedError, SessionElsewhereError
+from linkspan_session.session_limits import SessionLimits
 from linkspan_session.store import NOBODY, SessionId
 
 S = SessionId("s")

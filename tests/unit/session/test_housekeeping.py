@@ -15,11 +15,11 @@ from tests.unit.session.session_servers import (
 )
 
 from linkspan_session import housekeeping
-from linkspan_session.directory import SessionLimits
 from linkspan_session.errors import SessionElsewhereError, SessionExpiredError, SessionMovedError
 from linkspan_session.housekeeping import Housekeeping
 from linkspan_session.life import KEEP_CLOSED_MILLIS
 from linkspan_session.live import LiveSession
+from linkspan_session.session_limits import SessionLimits
 from linkspan_session.store import NOBODY, Closed, NodeLoad, SessionId
 
 SLEEP_AFTER = 300.0

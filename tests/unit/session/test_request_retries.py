@@ -47,7 +47,7 @@ async def desk(fleet: Fleet) -> Desk:
         here.tasks,
         task_runner=here.task_runner,
         max_in_flight=10,
-        expires_millis=fleet.clock.now_millis,
+        expires_millis=lambda _: fleet.clock.now_millis(),
         end_session=here.sessions.end,
     )
     made = Desk(requests, live)

@@ -37,8 +37,8 @@ class _SessionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SessionS
     SESSION_STATE_ENDED: _SessionState.ValueType  # 4
     """The session was ended. Its record is kept for a while so that its client is told so."""
     SESSION_STATE_EXPIRED: _SessionState.ValueType  # 5
-    """The session expired, because it was not used for too long. Its record is kept for a while so
-    that its client is told so.
+    """The session expired, because it was not used for too long or its lifetime was over. Its record
+    is kept for a while so that its client is told so.
     """
 
 class SessionState(_SessionState, metaclass=_SessionStateEnumTypeWrapper):
@@ -55,8 +55,8 @@ SESSION_STATE_ASLEEP: SessionState.ValueType  # 3
 SESSION_STATE_ENDED: SessionState.ValueType  # 4
 """The session was ended. Its record is kept for a while so that its client is told so."""
 SESSION_STATE_EXPIRED: SessionState.ValueType  # 5
-"""The session expired, because it was not used for too long. Its record is kept for a while so
-that its client is told so.
+"""The session expired, because it was not used for too long or its lifetime was over. Its record
+is kept for a while so that its client is told so.
 """
 Global___SessionState: _TypeAlias = SessionState  # noqa: Y015
 
@@ -210,8 +210,8 @@ class Session(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the session expires if it is not used before. If it is ENDED or EXPIRED: until when its
-        record is kept.
+        """When the session expires if it is not used before; where its lifetime ends it, when also what ran
+        then has ended. If it is ENDED or EXPIRED: until when its record is kept.
         """
 
     def __init__(

@@ -62,8 +62,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Told to its own principal only. Start a new session.
     """
     ERROR_REASON_SESSION_EXPIRED: _ErrorReason.ValueType  # 10
-    """NOT_FOUND: the session expired within the last 24 hours, because it was not used for too long.
-    Told to its own principal only. Start a new session.
+    """NOT_FOUND: the session expired within the last 24 hours, because it was not used for too long
+    or its lifetime was over. Told to its own principal only. Start a new session.
     """
     ERROR_REASON_SESSION_ELSEWHERE: _ErrorReason.ValueType  # 11
     """FAILED_PRECONDITION: another session server owns the session; nothing was begun.
@@ -126,8 +126,8 @@ ERROR_REASON_SESSION_ENDED: ErrorReason.ValueType  # 9
 Told to its own principal only. Start a new session.
 """
 ERROR_REASON_SESSION_EXPIRED: ErrorReason.ValueType  # 10
-"""NOT_FOUND: the session expired within the last 24 hours, because it was not used for too long.
-Told to its own principal only. Start a new session.
+"""NOT_FOUND: the session expired within the last 24 hours, because it was not used for too long
+or its lifetime was over. Told to its own principal only. Start a new session.
 """
 ERROR_REASON_SESSION_ELSEWHERE: ErrorReason.ValueType  # 11
 """FAILED_PRECONDITION: another session server owns the session; nothing was begun.
