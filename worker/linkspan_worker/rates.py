@@ -13,6 +13,9 @@ from typing import Final
 MAX_BUCKETS: Final = 100_000
 """How many buckets are kept; over that, the one that was used least recently counts as full."""
 
+MAX_DEBT_SECONDS: Final = 600.0
+"""How long at most who owes tokens waits for the next one, unless one alone takes longer to come."""
+
 _FORGOTTEN_AT_ONCE: Final = 2
 """How many old buckets are looked at for each request: more than one, so that they become fewer."""
 
@@ -31,6 +34,22 @@ class Rate:
 
     per_second: float
     burst: int
+
+
+def filled_after_debt(filled: float, tokens: int, now: float, rate: Rate) -> float:
+    """Return when a bucket will be full again after tokens were taken that need not be there.
+
+    The debt is bounded: without a bound, a few batches would lock a caller out for hours.
+
+    Args:
+        filled: When it would be full without that; not before `now`.
+        tokens: How many are taken.
+        now: The time, in seconds.
+        rate: What fills it.
+    """
+    interval = 1 / rate.per_second
+    one_left = now + (rate.burst - 1) * interval
+    return min(filled + tokens * interval, one_left + max(MAX_DEBT_SECONDS, interval))
 
 
 class TokenBuckets:
@@ -73,9 +92,12 @@ class TokenBuckets:
         return 0.0 if taken else wait
 
     def owe(self, caller: str, tokens: int, now: float) -> None:
-        """Take tokens that need not be there: who comes next waits until they are made up for."""
+        """Take tokens that need not be there: who comes next waits until they are made up for.
+
+        See `filled_after_debt` for the longest that is.
+        """
         filled = max(self._filled.pop(caller, now), now)
-        self._filled[caller] = filled + tokens / self._rate.per_second
+        self._filled[caller] = filled_after_debt(filled, tokens, now, self._rate)
 
     def _forget(self, now: float) -> None:
         for _ in range(_FORGOTTEN_AT_ONCE):

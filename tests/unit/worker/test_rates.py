@@ -3,7 +3,14 @@
 import pytest
 
 from linkspan_worker.limit_config import LimitConfig
-from linkspan_worker.rates import MAX_BUCKETS, Rate, TokenBuckets, parse_rate
+from linkspan_worker.rates import (
+    MAX_BUCKETS,
+    MAX_DEBT_SECONDS,
+    Rate,
+    TokenBuckets,
+    filled_after_debt,
+    parse_rate,
+)
 
 
 def test_a_burst_is_let_through_and_then_as_many_as_the_rate_allows() -> None:
@@ -41,6 +48,38 @@ def test_what_is_owed_is_made_up_for_first() -> None:
     assert buckets.take("a", 10.0) == pytest.approx(6)
     assert buckets.take("a", 15.0) == pytest.approx(1)
     assert not buckets.take("a", 16.0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "lacking", "tokens", "wait"),
+    [
+        (Rate(50, burst=50), 1, 99, 51 / 50),
+        (Rate(50, burst=50), 1, 0, 0),
+        (Rate(100 / 60, burst=20), 20, 99, 60),
+        (Rate(100 / 60, burst=20), 20, 1999, MAX_DEBT_SECONDS),
+        (Rate(1000 / 3600, burst=20), 20, 99, 360),
+        (Rate(1000 / 3600, burst=20), 20, 20 * 99, MAX_DEBT_SECONDS),
+        (Rate(10 / 3600, burst=20), 1, 99, MAX_DEBT_SECONDS),
+        (Rate(1 / 3600, burst=20), 1, 99, 3600),  # one token alone takes that long
+        (Rate(1 / 3600, burst=20), 20, 99, 3600),
+    ],
+)
+def test_what_is_owed_keeps_nobody_waiting_for_longer_than_the_bound(
+    rate: Rate, lacking: int, tokens: int, wait: float
+) -> None:
+    now, interval = 1e5, 1 / rate.per_second
+    filled = filled_after_debt(now + lacking * interval, tokens, now, rate)
+    assert max(filled - now - (rate.burst - 1) * interval, 0) == pytest.approx(wait)
+
+
+def test_who_owes_the_most_there_can_be_is_let_in_after_that_and_then_as_often_as_ever() -> None:
+    buckets = TokenBuckets(Rate(per_second=0.1, burst=5))
+    assert [buckets.take("a", 10.0) for _ in range(5)] == [0] * 5  # five batches at once
+    for _ in range(5):
+        buckets.owe("a", 99, 10.0)
+    assert buckets.take("a", 10.0) == pytest.approx(MAX_DEBT_SECONDS)
+    now = 10.0 + MAX_DEBT_SECONDS
+    assert [buckets.take("a", now), buckets.take("a", now)] == [0, pytest.approx(10)]
 
 
 def test_a_clock_that_stands_still_lets_nobody_in_twice() -> None:
