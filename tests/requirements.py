@@ -639,6 +639,11 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
         _LIMITS,
     ),
     (
+        "limits.connections-per-address",
+        "A connection over those that its address may hold gets 503 and is closed; others are served.",
+        _LIMITS,
+    ),
+    (
         "limits.in-flight",
         "A request over those that the worker may answer at once gets 503 and Retry-After.",
         _LIMITS,

@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 from mcp import Client
 from tests.requirements import requirement
@@ -59,6 +62,40 @@ def test_the_official_client_connects_and_calls_whatever_the_rate_is(
 
     with running_stack(tmp_path, worker_arguments=("--rate", rate)) as stack:
         asyncio.run(call(stack.mcp))
+
+
+@requirement("limits.connections-per-address")
+def test_an_address_with_too_many_connections_gets_503_and_keeps_those_it_has(
+    tmp_path: Path,
+) -> None:
+    arguments = ("--max-connections-per-address", "2", *METRICS_ON)
+    with (
+        running_stack(tmp_path, app=PROBE, worker_arguments=arguments) as stack,
+        peer_of(stack.mcp) as first,
+        peer_of(stack.mcp) as second,
+    ):
+        assert [echoed(first), echoed(second)] == [200] * 2
+        with socket.create_connection(address_of(stack), PATIENCE_SECONDS) as third:
+            assert third.recv(64).startswith(b"HTTP/1.1 503 ")
+        assert [echoed(first), echoed(second)] == [200] * 2
+        seen = scrape(metrics_of(stack.worker))
+        assert seen.value(REFUSALS, reason="address_connections") == 1
+        first.close()
+        with peer_of(stack.mcp) as another:
+            wait_until(lambda: takes_connections(another), "the connection to have ended")
+
+
+def address_of(stack: Stack) -> tuple[str, int]:
+    """Return the worker's address as sockets have it."""
+    url = urlsplit(stack.http)
+    return url.hostname or "", url.port or 0
+
+
+def takes_connections(peer: Peer) -> bool:
+    """Tell whether a connection is served; one that is refused may be reset before it is read."""
+    with suppress(httpx2.TransportError):
+        return peer.ask_modern("probe/say", {"text": "hi"}).status == 200
+    return False
 
 
 @requirement("limits.caller-in-flight")

@@ -8,23 +8,18 @@ has taken a place gives it back, however it ends.
 Source: RFC 6585, section 4 (429); RFC 9110, section 10.2.3 (`Retry-After`).
 """
 
-import ipaddress
 import math
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from http import HTTPStatus
-from typing import Final
 
 from linkspan_contract.envelope import INVALID_REQUEST, Batch, Envelope
+from linkspan_worker.client_networks import network_of
 from linkspan_worker.failures import RETRY_AFTER_SECONDS, Refusal
 from linkspan_worker.http import HttpExchange
 from linkspan_worker.http.connection import Serve
 from linkspan_worker.rates import Rate, TokenBuckets
 from linkspan_worker.session_client import Principal
-
-_REMEMBERED: Final = 1024
-_PREFIX: Final = 64
 
 
 class CallerLimits:
@@ -134,20 +129,6 @@ def _name_of(exchange: HttpExchange, principal: Principal | None) -> str:
     if passed_on is not None and passed_on.client is not None:  # by the word of a trusted proxy
         return network_of(passed_on.client[0])
     return "" if exchange.client is None else network_of(exchange.client[0])
-
-
-@lru_cache(_REMEMBERED)
-def network_of(address: str) -> str:
-    """Return what stands for a client's address: itself, or the /64 of one of IPv6."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(parsed), _PREFIX), strict=False).network_address)
 
 
 def _too_many(words: str, reason: str, retry_after_seconds: int) -> Refusal:

@@ -50,6 +50,13 @@ class LimitConfig:
         help="how many connections of clients may be open at once",
         metavar="N",
     )
+    max_connections_per_address: int | None = setting(
+        None,
+        parse=parse_optional_count,
+        help="how many connections each address may have open at once, or for IPv6 each /64; trusted "
+        "proxies may have as many as there are; not for workers behind others",
+        metavar="N",
+    )
     shed_above: float = setting(
         0.5,
         parse=parse_seconds,

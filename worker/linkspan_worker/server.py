@@ -31,6 +31,7 @@ from linkspan_worker.endpoint import McpEndpoint
 from linkspan_worker.exposure import answered_hosts, check_proxied
 from linkspan_worker.http import HttpBounds, HttpServer, HttpTimes
 from linkspan_worker.http.connection import Serve
+from linkspan_worker.http.places import Places
 from linkspan_worker.limit_config import check_limits
 from linkspan_worker.measuring import MeasuredApp, measure_http
 from linkspan_worker.metrics_table import CERTIFICATE_LEFT
@@ -121,6 +122,7 @@ async def _serve(
             callers = CallerLimits(
                 rate=config.caller_rate, max_in_flight=config.max_in_flight_per_caller
             )
+        proxies = TrustedProxies(config.trusted_proxies) if config.trusted_proxies else None
         endpoint = McpEndpoint(
             sessions,
             request_timeout_seconds=config.request_timeout,
@@ -131,7 +133,7 @@ async def _serve(
             loopback_only=is_loopback(config.host),
             allowed_origins=config.allowed_origins,
             allowed_hosts=answered_hosts(config),
-            proxies=TrustedProxies(config.trusted_proxies) if config.trusted_proxies else None,
+            proxies=proxies,
             trust=CallerTrust(
                 links=config.caller_trace == "link", captured=sorted(config.capture_headers)
             ),
@@ -153,10 +155,17 @@ async def _serve(
                 fields_of=app.fields_of,
             )
             serve: Serve = app if callers is None else PlacesGivenBack(app, callers)
-            bounds = HttpBounds(room_for(config.max_connections), shed)
+            places = _places(config.max_connections_per_address, proxies)
+            bounds = HttpBounds(room_for(config.max_connections), shed, places)
             await _serve_http(config, app, serve, bounds, meters, listener, stop)
         finally:
             await sessions.close()
+
+
+def _places(most: int | None, proxies: TrustedProxies | None) -> Places | None:
+    if most is None:
+        return None
+    return Places(most) if proxies is None else Places(most, proxies.trusts)
 
 
 async def _serve_http(

@@ -103,8 +103,9 @@ class Running:
     address: tuple[str, int]
     clients: list[Client]
 
-    async def client(self) -> Client:
-        reader, writer = await asyncio.open_connection(*self.address)
+    async def client(self, source: str = "127.0.0.1") -> Client:
+        """Connect, from an address of this machine."""
+        reader, writer = await asyncio.open_connection(*self.address, local_addr=(source, 0))
         self.clients.append(Client(reader, writer))
         return self.clients[-1]
 

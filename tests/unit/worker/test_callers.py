@@ -8,7 +8,8 @@ from tests.unit.worker.collecting_wire import CollectingWire
 from tests.unit.worker.scripted import ScriptedServer, serving, target_of
 
 from linkspan_contract.envelope import Batch, Envelope, parse_message
-from linkspan_worker.callers import CallerLimits, PlacesGivenBack, network_of
+from linkspan_worker.callers import CallerLimits, PlacesGivenBack
+from linkspan_worker.client_networks import network_of
 from linkspan_worker.endpoint import McpEndpoint
 from linkspan_worker.entry import Door, Entry
 from linkspan_worker.failures import Refusal

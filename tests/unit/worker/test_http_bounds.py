@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Final
 
 import pytest
@@ -30,6 +30,8 @@ from linkspan_worker.http import HttpBounds, HttpExchange
 from linkspan_worker.http import connection as connection_module
 from linkspan_worker.http import server as server_module
 from linkspan_worker.http.connection import MAX_DROPPED_BYTES
+from linkspan_worker.http.places import Places
+from linkspan_worker.proxies import TrustedProxies
 from linkspan_worker.shedding import Shedding
 
 MIB: Final = 1024 * 1024
@@ -64,6 +66,60 @@ def test_a_connection_too_many_gets_503_and_the_others_are_served() -> None:
             assert (await running.ask()).status == 200
             await second.send(GET)
             assert (await second.response()).status == 200
+
+    asyncio.run(scene())
+
+
+async def served(client: Client) -> bool:
+    """Tell whether a client is answered; if not, check that it was told so and let go of."""
+    with suppress(ConnectionError):  # by then it may have been refused
+        await client.send(GET)
+    response = await client.response()
+    if response.status == 200:
+        return True
+    assert (response.status, response.headers["connection"]) == (503, "close")
+    assert b"from your address" in response.body
+    assert await client.rest() == b""
+    return False
+
+
+@requirement("limits.connections-per-address")
+def test_an_address_that_holds_its_connections_gets_503_and_others_are_served() -> None:
+    async def scene() -> None:
+        places = Places(2)
+        async with serving(echo, bounds=HttpBounds(places=places)) as running:
+            held = [await running.client() for _ in range(2)]
+            assert all([await served(each) for each in held])
+            for _ in range(3):
+                assert not await served(await running.client())
+            others = [await running.client(source="127.0.0.2") for _ in range(3)]
+            assert [await served(each) for each in others] == [True, True, False]
+            assert (len(running.server.connections), len(places)) == (4, 2)
+            held[0].leave()
+            while len(running.server.connections) > 3:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0)
+            again = await running.client()
+            assert await served(again)
+            assert not await served(await running.client())
+            for each in (held[1], again, *others):
+                each.leave()
+            await running.without_clients()
+            assert len(places) == 0
+
+    asyncio.run(scene())
+
+
+@requirement("limits.connections-per-address")
+def test_a_trusted_proxy_holds_as_many_connections_as_there_may_be() -> None:
+    async def scene() -> None:
+        proxies = TrustedProxies(["127.0.0.2/32"])
+        bounds = HttpBounds(max_connections=4, places=Places(1, proxies.trusts))
+        async with serving(echo, bounds=bounds) as running:
+            through = [await running.client(source="127.0.0.2") for _ in range(3)]
+            assert all([await served(each) for each in through])
+            assert await served(await running.client())
+            refused = await running.client(source="127.0.0.2")
+            assert b"too many connections; try again" in (await refused.response()).body
 
     asyncio.run(scene())
 

@@ -73,6 +73,10 @@ _TARGET_TOO_LONG: Final = (
 )
 _NOT_HTTP: Final = (HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1")
 _FULL: Final = (HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; try again")
+_ADDRESS_FULL: Final = (
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "too many connections from your address; close some, then try again",
+)
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 """`struct linger`: on, for no time at all."""
@@ -124,6 +128,11 @@ class HttpConnection(asyncio.Protocol):
         self._own = _address(transport.get_extra_info("sockname"))
         if self._server.full:
             self._say(*_FULL, None, reason="connections")
+            self.close()
+            return
+        places = self._server.places
+        if places is not None and self._peer is not None and not places.take(self, self._peer[0]):
+            self._say(*_ADDRESS_FULL, None, reason="address_connections")
             self.close()
             return
         self._server.connections.add(self)
@@ -182,6 +191,8 @@ class HttpConnection(asyncio.Protocol):
         if self._lingering is not None:
             self._lingering.cancel()
         self._server.connections.discard(self)
+        if self._server.places is not None:
+            self._server.places.give_back(self)
         self._parser = None
         for exchange in (self._answering, self._incoming, *self._ready):
             if exchange is not None:

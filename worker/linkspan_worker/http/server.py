@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from linkspan_worker.cut_offs import cut_offs
 from linkspan_worker.http.connection import HttpConnection, Serve
 from linkspan_worker.http.exchange import HttpExchange
+from linkspan_worker.http.places import Places
 
 Shed: TypeAlias = Callable[[HttpExchange, int], bool]
 """Asked before a request is served, with how many are; True if it has answered the request itself."""
@@ -47,11 +48,14 @@ class HttpBounds:
 
     Attributes:
         max_connections: Connections; one more is answered with 503, and closed.
+        places: Connections of each address; one more is answered and closed likewise; None for as
+            many as there may be.
         shed: Whom to ask before a request is served; None serves all.
     """
 
     max_connections: int = 16_384
     shed: Shed | None = None
+    places: Places | None = None
 
 
 _BOUNDS: Final = HttpBounds()
@@ -81,6 +85,7 @@ class HttpServer:
         self.fields_of: Final = fields_of
         self._times = times
         self._bounds = bounds
+        self.places: Final = bounds.places
         self._listening: asyncio.Server | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
