@@ -987,7 +987,11 @@ _ROWS: Final[tuple[tuple[str, str, str], ...]] = (
         _METRICS,
     ),
     ("logs.subject", "A log line names trace, span, session and method of its request.", _METRICS),
-    ("logs.secrets", "No session id and no header is in any log.", _METRICS),
+    (
+        "logs.secrets",
+        "No session id and no header is in any log, nor what may be secret in a resource's URI.",
+        _METRICS,
+    ),
     ("logs.otlp", "Logs go over OTLP with their trace where they are asked for.", _METRICS),
     # attacks
     (

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry import context as contexts
 from opentelemetry import metrics
 
+from linkspan_process.library_logs import shown_text
 from linkspan_process.log_queue import LogQueue
 from linkspan_process.logs import LogFields, fields_of
 from linkspan_process.metrics.catalog import observe
@@ -97,17 +98,16 @@ class _OtlpHandler(logging.Handler):
             attributes["mcp.method.name"] = fields["method"]
         if record.exc_info and record.exc_info[0] is not None:
             attributes["exception.type"] = record.exc_info[0].__qualname__
-            attributes["exception.message"] = str(record.exc_info[1])
-            attributes["exception.stacktrace"] = logging.Formatter().formatException(
-                record.exc_info
-            )
+            trace = logging.Formatter().formatException(record.exc_info)
+            attributes["exception.message"] = shown_text(record.name, str(record.exc_info[1]))
+            attributes["exception.stacktrace"] = shown_text(record.name, trace)
         return LogRecord(
             timestamp=int(record.created * 1e9),
             observed_timestamp=time.time_ns(),
             context=contexts.get_current(),
             severity_text=record.levelname,
             severity_number=_severity(record.levelno),
-            body=record.getMessage(),
+            body=shown_text(record.name, record.getMessage()),
             attributes=attributes,
         )
 

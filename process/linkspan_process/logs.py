@@ -16,6 +16,8 @@ from typing import Any, Final, TypeAlias
 
 from opentelemetry.trace import get_current_span
 
+from linkspan_process.library_logs import quiet_libraries, shown_text
+
 LogFields: TypeAlias = Callable[[], Mapping[str, str]]
 """Returns what a service adds to a line; called only for a line that is written."""
 
@@ -53,6 +55,9 @@ class _TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__(_TEXT)
 
+    def format(self, record: logging.LogRecord) -> str:
+        return shown_text(record.name, super().format(record))
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - its name
         fields: Mapping[str, str] = getattr(record, "linkspan_fields", {})
         # Whoever looks for lines without a trace finds a dash.
@@ -79,11 +84,12 @@ class _JsonFormatter(logging.Formatter):
             "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": shown_text(record.name, record.getMessage()),
             **getattr(record, "linkspan_fields", {}),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            trace = self.formatException(record.exc_info)
+            line["exception"] = shown_text(record.name, trace)
         if record.stack_info:
             line["stack"] = record.stack_info
         return json.dumps(line, ensure_ascii=True, default=str)
@@ -106,6 +112,7 @@ def set_up_logs(level: str, form: str = "auto", fields: LogFields = dict) -> Non
     root.setLevel(level.upper())
     # The SDK's own "handler raised" lines and ours say the same; theirs stay, uvicorn's noise goes.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    quiet_libraries(root.level)
     logging.getLogger("grpc").setLevel(
         max(logging.INFO, root.level)
     )  # it tells of every loop it sees
