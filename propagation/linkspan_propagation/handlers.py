@@ -56,15 +56,6 @@ _NOBODY: Final = _Nobody()
 _MOST_KNOWN_METHODS: Final = 256
 
 
-def watched(handler: Handler, observer: Observer | None) -> Handler:
-    """Return a handler that does what ``handler`` does, in the current context.
-
-    Call it in the RPC's own task, with the context set that sync methods are to see; methods that
-    run in the task see it anyway.
-    """
-    return Watch(handler).by(observer)
-
-
 class Watches:
     """The handlers of a server, by their methods; kept, since looking into one takes long."""
 
@@ -73,7 +64,7 @@ class Watches:
         self._known: dict[str, Watch] = {}
 
     def watched(self, full_method: str, handler: Handler, observer: Observer | None) -> Handler:
-        """Return what ``watched`` returns."""
+        """Return the handler for one RPC, watched; see ``Watch.by``."""
         watch = self._known.get(full_method)
         if watch is None or watch.handler is not handler:
             watch = Watch(handler)
@@ -85,11 +76,12 @@ class Watches:
 class Watch:
     """A handler that can be watched.
 
-    What runs in the RPC's task is wrapped once, and finds the observer of its RPC in the task's
-    context. What runs in threads is wrapped for each RPC.
+    What runs in the RPC's task, from the first message to the last, is wrapped once, and finds the
+    observer of its RPC in the task's context. Wrapped for each RPC is what runs in threads, and a
+    coroutine that has its context read or write messages, which any task may do.
     """
 
-    __slots__ = ("_in_loop", "_method", "_name", "_observer", "handler")
+    __slots__ = ("_is_coroutine", "_method", "_name", "_observer", "_shared", "handler")
 
     def __init__(self, handler: Handler) -> None:
         """Look into a handler."""
@@ -101,18 +93,30 @@ class Watch:
         self._observer: contextvars.ContextVar[Observer] = contextvars.ContextVar(
             "linkspan_rpc", default=_NOBODY
         )
-        self._in_loop = self._wrapped_in_loop(self._method, self._observer.get)
+        self._is_coroutine = inspect.iscoroutinefunction(self._method)
+        streams = handler.request_streaming or handler.response_streaming
+        self._shared = (
+            None
+            if self._is_coroutine and streams
+            else self._wrapped_in_loop(self._method, self._observer.get)
+        )
 
     def by(self, observer: Observer | None) -> Handler:
-        """Return the handler for one RPC, watched; see ``watched``."""
-        in_loop, method = self._in_loop, self._method
-        if in_loop is not None:
+        """Return a handler that does what this one does, for one RPC, in the current context.
+
+        Call it in the RPC's own task, with the context set that sync methods are to see; methods
+        that run in the task see it anyway.
+        """
+        shared, method = self._shared, self._method
+        if shared is not None:
             if observer is None:
                 return self.handler
             self._observer.set(observer)
-            return in_loop
-        if method is None:
+            return shared
+        if method is None or (observer is None and self._is_coroutine):
             return self.handler
+        if observer is not None and self._is_coroutine:
+            return self._wrapped_in_loop(method, lambda: observer) or self.handler
         context = contextvars.copy_context()
         wrap = _generator if self.handler.response_streaming else _function
         observing = None if observer is None else lambda: observer

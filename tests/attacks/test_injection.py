@@ -45,7 +45,7 @@ def parrot(
     receiver: OtlpReceiver,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
-    form = ("--log-format", str(request.param))
+    form = ("--log-format", str(request.param), "--log-level", "debug")  # so that all is told
     with running_stack(
         tmp_path_factory.mktemp("data"),
         app=PARROT,

@@ -147,6 +147,8 @@ class McpEndpoint:
         except Exception as error:  # noqa: BLE001 - it is told inside of the span
             exchange.keep_alive = exchange.keep_alive and exchange.body_complete
             arrival = Arrival(headers, ANY_ANSWER, failed=error)
+        if arrival.action is not None and arrival.refused is None:  # nobody is heard for nothing
+            _remember(exchange, headers)
         batch = isinstance(arrival.envelope, Batch)
         envelope = None if isinstance(arrival.envelope, Batch) else arrival.envelope
         span = RequestSpan(
@@ -348,10 +350,13 @@ async def _ask_again(door: Door, arrival: Arrival, shut_out: Signal) -> None:
 def _headers_of(exchange: HttpExchange) -> Headers:
     """Read the headers of a request, as far as they differ from those before on its connection."""
     before = exchange.memory
-    headers = Headers(exchange.headers, before if isinstance(before, SteadyHeaders) else None)
-    if headers.steady is not before:
+    return Headers(exchange.headers, before if isinstance(before, SteadyHeaders) else None)
+
+
+def _remember(exchange: HttpExchange, headers: Headers) -> None:
+    """Keep what the next request on the connection may bring again."""
+    if headers.steady is not exchange.memory:
         exchange.memory = headers.steady if headers.steady.worth_keeping else None
-    return headers
 
 
 def _forwarded(headers: SteadyHeaders) -> list[tuple[str, str]]:

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
-Given = ParamSpec("Given")
+Given = TypeVarTuple("Given")
 Found = TypeVar("Found")
 
 JSON: Final = "application/json"
@@ -25,8 +25,9 @@ EVENT_STREAM: Final = "text/event-stream"
 _CHANGING: Final = frozenset({b"content-length", b"traceparent", b"tracestate", b"baggage"})
 """Headers that tell of one request, whatever came before on its connection."""
 
+_MAX_KEPT: Final = 32
 _MAX_KEPT_BYTES: Final = 4096
-"""How long headers may be that are kept for the next request: connections may be many."""
+"""How many headers are kept for the next request, and how long: connections may be many."""
 
 _MAX_KNOWN: Final = 64
 
@@ -75,7 +76,9 @@ class SteadyHeaders(HeaderValues):
     @property
     def worth_keeping(self) -> bool:
         """Whether they may be kept for the next request on the connection."""
-        return sum(len(name) + len(value) for name, value in self.outline) <= _MAX_KEPT_BYTES
+        outline = self.outline
+        size = sum(len(name) + len(value) for name, value in outline)
+        return len(outline) <= _MAX_KEPT and size <= _MAX_KEPT_BYTES
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return them in order."""
@@ -85,24 +88,18 @@ class SteadyHeaders(HeaderValues):
         """Return the names of all headers, each once, sorted."""
         return tuple(sorted({_decoded(pair)[0] for pair in self.outline}))
 
-    def once(
-        self,
-        work: "Callable[Concatenate[SteadyHeaders, Given], Found]",
-        *given: Given.args,
-        **none: Given.kwargs,
-    ) -> Found:
+    def once(self, work: "Callable[[SteadyHeaders, *Given], Found]", *given: *Given) -> Found:
         """Return what a pure function makes of these headers, which is worked out once.
 
         Args:
             work: The function. What it raises is not remembered.
-            given: Its other arguments.
-            none: None: they would cost more than they say.
+            given: Its other arguments, which can be keys of a dict.
         """
         key = (work, *given)
         try:
             found: Found = self._known[key]
         except KeyError:
-            found = work(self, *given, **none)
+            found = work(self, *given)
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             self._known[key] = found
@@ -146,10 +143,6 @@ class Headers(HeaderValues):
     def pairs(self) -> list[tuple[str, str]]:
         """Return all headers in order."""
         return [_decoded(pair) for pair in self._raw]
-
-    def folded(self) -> dict[str, str]:
-        """Return one value a name, the last."""
-        return dict(self.pairs())
 
 
 def _decoded(pair: tuple[bytes, bytes]) -> tuple[str, str]:

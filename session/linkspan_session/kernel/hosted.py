@@ -229,6 +229,7 @@ class HostedServer:
                 schema, cast("JsonObject", arguments), _Unfolded(call.headers)
             )
         except ValueError:  # what the SDK makes of `=?base64?...?=` around what is not ASCII
+            logger.debug("the headers of a tool's arguments cannot be read", exc_info=True)
             words = "an Mcp-Param header carries a malformed base64 sentinel value"
             return InboundLadderRejection(HEADER_MISMATCH, words)
 

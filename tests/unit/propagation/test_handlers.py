@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from linkspan_propagation.handlers import Watches, watched
+from linkspan_propagation.handlers import Handler, Observer, Watch, Watches
 
 
 class Servicer:
@@ -48,6 +48,10 @@ class Nobody:
 def handler(name: str, method: Any) -> Any:
     make: Callable[..., Any] = getattr(grpc, f"{name}_rpc_method_handler")
     return make(method)
+
+
+def watched(bare: Handler, observer: Observer | None) -> Handler:
+    return Watch(bare).by(observer)
 
 
 def kind(method: Any) -> tuple[bool, bool]:
@@ -135,5 +139,38 @@ def test_calls_of_one_method_at_once_are_each_heard_by_their_own_observer() -> N
         assert one.result() == ["one", "unread one"]
         assert other.result() == ["other", "unread other"]
         assert handlers[0] is handlers[1], "it is wrapped once"
+
+    asyncio.run(scenario())
+
+
+def test_what_another_task_writes_is_heard_by_the_observer_of_the_call_that_it_is_written_to() -> (
+    None
+):
+    async def scenario() -> None:
+        async def stay(request: Any, context: Any) -> None:
+            """Answer by what is written to the context."""
+
+        def refuse(message: Any) -> bytes:
+            raise ValueError(f"unwritten {message}")
+
+        watches = Watches()
+        make: Callable[..., Any] = grpc.unary_stream_rpc_method_handler
+        bare = make(stay, response_serializer=refuse)
+        one, other = Hearing(), Hearing()
+        others: Any = await asyncio.create_task(watch(watches, bare, other))
+
+        async def write() -> None:
+            with pytest.raises(ValueError, match="word"):
+                others.response_serializer("word")
+
+        async def call() -> None:
+            watches.watched("/s/m", bare, one)
+            await asyncio.create_task(write())
+
+        await asyncio.create_task(call())
+        assert (one.heard, other.heard) == ([], ["unwritten word"])
+
+    async def watch(watches: Watches, bare: Handler, observer: Observer) -> Any:
+        return watches.watched("/s/m", bare, observer)
 
     asyncio.run(scenario())

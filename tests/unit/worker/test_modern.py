@@ -64,7 +64,7 @@ def by_sdk(request: Request, pairs: list[Pair]) -> Refusal | None:
     """Return what the SDK's servers would say."""
     headers = headers_of(pairs)
     body = {"method": request.method, "params": request.params}
-    verdict = sdk.classify_inbound_request(body, headers=headers.folded())
+    verdict = sdk.classify_inbound_request(body, headers=dict(headers.pairs()))
     return refusal_of(verdict) if isinstance(verdict, sdk.InboundLadderRejection) else None
 
 
