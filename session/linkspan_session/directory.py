@@ -122,7 +122,10 @@ class SessionDirectory:
         return record.owner == self._lease.node
 
     def as_known_here(self, record: SessionRecord) -> SessionRecord:
-        """Return a session's record, and when it was last used as far as that is known here."""
+        """Return a session's record, and when it was last used and ends as far as is known here."""
+        ends_millis = self._limits.ends_millis(record.created_millis)
+        if record.closed is None and ends_millis < record.expires_millis:
+            record = dataclasses.replace(record, expires_millis=ends_millis)
         live = self._live.get(record.session_id)
         if live is None or live.record.epoch != record.epoch:
             return record

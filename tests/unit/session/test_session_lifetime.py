@@ -214,6 +214,23 @@ def test_a_store_that_is_away_at_the_end_closes_the_session_later(tmp_path: Path
     run(tmp_path, scenario)
 
 
+def test_operators_see_when_nobody_may_use_a_session_any_more(tmp_path: Path) -> None:
+    async def scenario(fleet: Fleet) -> None:
+        here = await fleet.start("here", LIMITS)
+        live = await here.create("s")
+        await grow_old(here, LIFETIME - 1)
+        await here.use("s")
+        record = (await here.seen("s")).record
+        ends_millis = record.created_millis + LIFETIME * 1000
+        assert record.expires_millis > ends_millis
+        assert here.sessions.as_known_here(record).expires_millis == ends_millis
+        await here.sessions.end(live)
+        closed = (await here.seen("s")).record
+        assert here.sessions.as_known_here(closed).expires_millis == closed.expires_millis
+
+    run(tmp_path, scenario)
+
+
 def test_a_session_is_not_closed_before_its_time(tmp_path: Path) -> None:
     async def scenario(fleet: Fleet) -> None:
         here = await fleet.start("here", LIMITS)
